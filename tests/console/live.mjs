@@ -436,6 +436,37 @@ async function killedAndBack(t) {
   await page.locator('.feed.open').waitFor();
 }
 
+async function countsOfMany(t) {
+  const account = 'e0000000-0000-4000-8000-000000000031';
+  await t.events(Array.from({ length: 1001 }, () => call({ account_sid: account }).event('ringing')));
+  const page = await t.page();
+  await page.clock.install();
+  let asked = 0;
+  let answer;
+  const held = new Promise((resolve) => {
+    answer = resolve;
+  });
+  await page.route(/CallStats\?callStatus=/, async (route) => {
+    asked += 1;
+    await held;
+    await route.continue().catch(() => {});
+  });
+  await page.goto(`${t.url}/console/sign-in`);
+  await page.getByLabel('Token', { exact: true }).fill(t.server.token('--account', account));
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  const step = async (look, what) => until(async () => {
+    await page.clock.runFor(300);
+    return look();
+  }, what);
+  // The server counts what are too many to be listed: one answer after the other, so that none is replaced by an older one.
+  await step(() => asked === 1, 'the question');
+  await page.clock.runFor(12_000);
+  assert.equal(asked, 1);
+  answer();
+  await step(async () => (await page.locator('.live-all b').textContent()) === '1,001', 'the count');
+  await step(() => asked > 1, 'the next question');
+}
+
 export const tests = [
   ['where there is nothing yet, the page says how calls get there', nothingYet],
   ['calls come, change, end and fade', changes],
@@ -453,4 +484,5 @@ export const tests = [
   ['an older list never replaces what the feed has told', listBehindTheFeed],
   ['a list that could not be had is asked for once more', listOnceMore],
   ['the server is killed and is back', killedAndBack],
+  ['counts of many calls come one after the other', countsOfMany],
 ];

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { event } from './harness.mjs';
+import { event, until } from './harness.mjs';
 
 const ACCOUNT = 'e0000000-0000-4000-8000-000000000031';
 const HOSTILE = '<b onclick=alert(1)>"&';
@@ -159,6 +159,36 @@ async function theOverviewIsWhatTheServerSays(t) {
   }
 }
 
+async function aSlowAnswerIsAwaited(t) {
+  const page = await t.signedIn({});
+  await page.clock.install();
+  let asked = 0;
+  let answer;
+  const held = new Promise((resolve) => {
+    answer = resolve;
+  });
+  await page.route('**/console/api/operation', async (route) => {
+    asked += 1;
+    await held;
+    await route.continue().catch(() => {});
+  });
+  await page.goto(`${t.url}/console/operation`);
+  await until(async () => {
+    await page.clock.runFor(100);
+    return asked === 1;
+  }, 'the question');
+  // The page renews itself each ten seconds, and waits for what takes longer.
+  await page.clock.runFor(35_000);
+  assert.equal(asked, 1);
+  answer();
+  await until(async () => {
+    await page.clock.runFor(100);
+    return page.locator('.status-fact').first().isVisible();
+  }, 'the answer');
+  await page.clock.runFor(11_000);
+  await until(() => asked === 2, 'the next question');
+}
+
 /** What `status` says of a node among three, of which one is behind and one reads another log. */
 const CLUSTER = {
   cluster: 'pbx', node: 'node1', epoch: '00000000000000000000000000000001', state: 'live', why: null, without_quorum: 'keep', first_node: true,
@@ -289,6 +319,7 @@ export const tests = [
   ['an account is registered and its secrets are not shown', anAccountIsRegisteredAndItsSecretsAreNotShown],
   ['a test call arrives', aTestCallArrives],
   ['the overview is what the server says', theOverviewIsWhatTheServerSays],
+  ['a slow answer is awaited', aSlowAnswerIsAwaited],
   ['nodes of a cluster are shown', nodesOfAClusterAreShown],
   ['the audit log is filtered', theAuditLogIsFiltered],
   ['sample calls are no webhooks', sampleCallsAreNoWebhooks],

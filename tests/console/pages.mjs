@@ -572,6 +572,42 @@ async function otherTokenUnseen(t) {
   await page.locator('.feed.open').waitFor();
 }
 
+async function signedOutMeanwhile(t) {
+  const page = await t.signedIn({ at: '/console/history' });
+  await rows(page).first().waitFor();
+  const body = await page.evaluate(async () => (await fetch('/console/api/session')).text());
+  let asked;
+  let answer;
+  const isAsked = new Promise((resolve) => {
+    asked = resolve;
+  });
+  const held = new Promise((resolve) => {
+    answer = resolve;
+  });
+  await page.route('**/console/api/session', async (route) => {
+    if (route.request().method() !== 'GET') return route.continue();
+    asked();
+    await held;
+    return route.fulfill({ body, contentType: 'application/json' });
+  });
+  // The page asks whose session it is, and before it is told somebody signs out.
+  await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await isAsked;
+  await page.getByRole('button', { name: 'You and this page' }).click();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.locator('.sign-in').waitFor();
+  await page.evaluate(() => {
+    new MutationObserver(() => {
+      window.isBack ||= document.querySelector('nav') !== null;
+    }).observe(document.body, { childList: true, subtree: true });
+  });
+  const told = page.waitForResponse((response) => response.url().endsWith('/console/api/session'));
+  answer();
+  await (await told).finished();
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  assert.equal(await page.evaluate(() => window.isBack), undefined, 'what was asked before counts no longer');
+}
+
 async function namesOfObjects(t) {
   const page = await t.signedIn({ at: `/console/calls/${A1}/${sid(20_103)}` });
   await page.getByText('All fields').waitFor();
@@ -600,6 +636,7 @@ export const tests = [
   ['calls of one account are not shown as those of another', anotherAccount],
   ['what a token has read is not shown to the next one', anotherToken],
   ['who signs in in another window is told apart at the next answer', otherTokenUnseen],
+  ['an older answer signs nobody in', signedOutMeanwhile],
   ['what comes from calls is text', hostile],
   ['fields may be named as those of every object', namesOfObjects],
   ['pages are accessible', accessible],

@@ -1,6 +1,6 @@
 // The console: who is signed in, which page, and the connection to the server.
 
-import { html, render, useCallback, useEffect, useErrorBoundary, useLayoutEffect, useState } from './html.js';
+import { html, render, useCallback, useEffect, useErrorBoundary, useLayoutEffect, useRef, useState } from './html.js';
 import { json, onState, isLost, tell } from './api.js';
 import { read, changed, address } from './url.js';
 import { preference, prefer } from './store.js';
@@ -85,12 +85,19 @@ function useZone(url, navigate) {
 function useSession() {
   const [session, setSession] = useState();
   const [over, setOver] = useState(false);
+  // An answer counts as long as nothing newer is known.
+  const turn = useRef(0);
   const ask = useCallback(async () => {
+    turn.current += 1;
+    const own = turn.current;
+    let found;
     try {
-      setSession(await json('/console/api/session', { quiet: true }));
+      found = await json('/console/api/session', { quiet: true });
     } catch (error) {
-      if (error.status === 401) setSession(null);
+      if (error.status !== 401) return;
+      found = null;
     }
+    if (own === turn.current) setSession(found);
   }, []);
   useEffect(() => {
     ask();
@@ -99,6 +106,7 @@ function useSession() {
     const off = onState((state) => {
       if (state === 'back' || state === 'refused') ask();
       if (state === 'over') {
+        turn.current += 1;
         setOver(true);
         setSession(null);
       }
@@ -109,6 +117,7 @@ function useSession() {
     };
   }, []);
   const signedIn = useCallback((value) => {
+    turn.current += 1;
     setOver(false);
     setSession(value);
   }, []);

@@ -279,9 +279,10 @@ export function useNow(every = 1000) {
 /**
  * What `load(signal)` gives, anew when `inputs` change: `{value, error, loading, again}`. An older
  * answer never replaces a newer one, and what nobody waits for any more is cancelled. The value stays
- * while the next one loads. Without a `load` it waits until there is one.
+ * while the next one loads. Without a `load` it waits until there is one. Another `tick` asks once more, but
+ * where an answer is still awaited, however long that takes.
  */
-export function useLoad(load, inputs) {
+export function useLoad(load, inputs, tick) {
   const [state, setState] = useState({ loading: true });
   const [round, setRound] = useState(0);
   const again = useCallback(() => setRound((n) => n + 1), []);
@@ -294,6 +295,12 @@ export function useLoad(load, inputs) {
     );
     return () => abort.abort();
   }, [...inputs, round, !load]);
+  const asked = useRef(tick);
+  useEffect(() => {
+    if (asked.current === tick) return;
+    asked.current = tick;
+    if (!state.loading) again();
+  }, [tick]);
   // What a lost connection has kept away is asked for once there is one.
   const isAway = state.error?.status === 0;
   useEffect(() => (isAway ? onState((change) => change === 'back' && again()) : undefined), [isAway]);

@@ -160,7 +160,7 @@ function outcome(call, told) {
   const said = `${code}${typeof reason === 'string' && reason ? ` ${visible(reason).slice(0, 80)}` : ''}`;
   const meaning = sipMeaning(code);
   const talk = call.duration ?? undefined;
-  const waited = call.answered_at && call.attempted_at ? (Date.parse(call.answered_at) - Date.parse(call.attempted_at)) / 1000 : undefined;
+  const waited = call.answered_at && call.attempted_at ? (Date.parse(call.answered_at) - Date.parse(call.attempted_at)) / 1000 || undefined : undefined;
   const whole = told.final && told.start !== undefined ? (told.final.at - told.start) / 1000 : undefined;
   const cdr = typeof call.termination_reason === 'string' && call.termination_reason ? ` The CDR says: ${visible(call.termination_reason).slice(0, 80)}.` : '';
   const by = { __proto__: null, caller: 'the caller', callee: 'the called party' }[call.call_termination_by];

@@ -23,6 +23,7 @@ const MOST = 1000;
 const DRAW_EVERY = 200;
 const POINTER_RESTS = 8_000;
 const HOUR_EVERY = 15_000;
+const COUNT_EVERY = 5_000;
 // After what time a list that could not be had is asked for again.
 const AGAIN_AFTER = 5_000;
 
@@ -156,16 +157,21 @@ function useCounts(live, asked) {
       return undefined;
     }
     const abort = new AbortController();
+    let timer;
+    // One after the other: an older answer never replaces a newer one.
     const ask = () =>
-      json(`${asked.stats}?callStatus=${ACTIVE.join(',')}&stale=false`, { signal: abort.signal }).then(
-        ({ inbound, outbound }) => setCounted(Object.fromEntries(ACTIVE.map((status) => [status, inbound[status] + outbound[status]]))),
-        () => {},
-      );
+      json(`${asked.stats}?callStatus=${ACTIVE.join(',')}&stale=false`, { signal: abort.signal })
+        .then(
+          ({ inbound, outbound }) => setCounted(Object.fromEntries(ACTIVE.map((status) => [status, inbound[status] + outbound[status]]))),
+          () => {},
+        )
+        .then(() => {
+          if (!abort.signal.aborted) timer = setTimeout(ask, COUNT_EVERY);
+        });
     ask();
-    const timer = setInterval(ask, 5000);
     return () => {
       abort.abort();
-      clearInterval(timer);
+      clearTimeout(timer);
     };
   }, [live.more, asked.stats]);
   return counted ?? live.calls?.counts() ?? {};
@@ -181,7 +187,7 @@ function LastHour({ stats }) {
   const { value, error } = useLoad((signal) => {
     const start = Math.floor(present() / 60_000) * 60_000 - 59 * 60_000;
     return json(`${stats}?interval=minute&group=status&start=${iso(start)}&end=${iso(start + 3_600_000)}`, { signal }).then((answer) => ({ start, ...answer }));
-  }, [stats, round]);
+  }, [stats], round);
   // A token that may read lists alone.
   if (error && !value) return null;
   const values = new Array(60).fill(0);

@@ -45,7 +45,7 @@ function Loaded({ asked, name, Part, ...rest }) {
   const tick = useNow(EVERY);
   const only = rest.url.params.get('only');
   const load = (signal) => Promise.all(Object.entries(asked).map(async ([key, ask]) => [key, await ask(signal, only)])).then(Object.fromEntries);
-  const { value, error, again } = useLoad(load, [tick, only]);
+  const { value, error, again } = useLoad(load, [only], tick);
   const [at, setAt] = useState();
   useEffect(() => value && setAt(now()), [value]);
   if (!value) return error ? html`<${ErrorNote} error=${error} again=${again} />` : html`<${Waiting} />`;

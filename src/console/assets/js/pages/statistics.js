@@ -37,7 +37,7 @@ export function Statistics({ session, url, navigate, zone, account }) {
   const before = query({ group: 'status' }, time.before);
   // A time that goes on is asked for again each minute.
   const round = time.until < time.end ? now : 0;
-  const figures = useLoad((signal) => json(main, { signal }).then(arrived), [main, round]);
+  const figures = useLoad((signal) => json(main, { signal }).then(arrived), [main], round);
   const earlier = useLoad((signal) => json(before, { signal }), [before]);
   const value = figures.value;
 

@@ -45,7 +45,7 @@ export function Tops({ url, set, query, calls, time, session, begin, round }) {
   const rank = RANKS.find(([key]) => key === url.params.get('rank')) ?? RANKS[0];
   const tops = TOPS.map((top) => {
     const asked = query({ ...rank[2], group: top.group, top: TOP });
-    return { ...top, ...useLoad(begin ? (signal) => json(asked, { signal }) : undefined, [asked, round]) };
+    return { ...top, ...useLoad(begin ? (signal) => json(asked, { signal }) : undefined, [asked], round) };
   });
   const many = tops.filter(({ error }) => isTooMany(error));
   return html`<section class="tops" aria-label="Rankings">
