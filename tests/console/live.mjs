@@ -221,6 +221,20 @@ async function endedStand(t) {
   await t.events([a.event('completed'), c.event('completed')]);
 }
 
+async function keysFromTheRow(t) {
+  const three = [call(), call(), call()];
+  await t.events(three.map((one) => one.event('in-progress')));
+  const page = await t.signedIn();
+  await row(page, three[1]).getByRole('button', { name: 'More for this call' }).focus();
+  const sids = await order(page);
+  const focused = () => page.evaluate(() => document.activeElement.closest('[data-sid]')?.dataset.sid);
+  await page.keyboard.press('j');
+  assert.equal(await focused(), sids[sids.indexOf(three[1].sid) + 1]);
+  await page.keyboard.press('k');
+  assert.equal(await focused(), three[1].sid);
+  await t.events(three.map((one) => one.event('completed')));
+}
+
 async function onlyOne(t) {
   const one = call({ account_sid: A2 });
   const page = await t.signedIn({ token: t.server.token('--account', A2) });
@@ -475,6 +489,7 @@ export const tests = [
   ['a viewer whose clock is hours off sees the same', wrongClock],
   ['nothing moves under the pointer', holdsStill],
   ['a call that has ended stands under the pointer', endedStand],
+  ['keys go on from the row that has the focus', keysFromTheRow],
   ['the end of the only call is said', onlyOne],
   ['hanging up asks once and says what became of it', control],
   ['live calls are accessible', accessible],

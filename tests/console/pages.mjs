@@ -269,6 +269,12 @@ async function keyboard(t) {
   await page.waitForURL(/zone=utc/);
   await page.keyboard.press('t');
   assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
+  // A choice that has the focus takes no letters.
+  await page.goto(`${t.url}/console/statistics`);
+  await page.locator('.choice').getByText('Table', { exact: true }).click();
+  await page.keyboard.press('g');
+  await page.keyboard.press('h');
+  await page.waitForURL('**/console/history*');
   // Down a list by letters.
   await page.goto(`${t.url}/console/history?trunk=Twilio`);
   await rows(page).first().waitFor();

@@ -311,7 +311,8 @@ export function useLoad(load, inputs, tick) {
 function isTyping(event) {
   const at = event.target;
   if (event.ctrlKey || event.metaKey || event.altKey) return true;
-  return at instanceof HTMLElement && (at.isContentEditable || /^(input|textarea|select)$/i.test(at.tagName));
+  // A box or a choice takes no letters.
+  return at instanceof HTMLElement && (at.isContentEditable || (at.matches('input, textarea, select') && !at.matches('[type=checkbox], [type=radio]')));
 }
 
 /** Handles keys of the page: an object from key to function. Not while somebody types. */

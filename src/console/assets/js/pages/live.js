@@ -261,7 +261,7 @@ function List({ live, fits, filtered, session, navigate, zone, account, asked, f
 
   const focus = (step) => () => {
     const links = [...body.current?.querySelectorAll('.row-link') ?? []];
-    const at = links.indexOf(document.activeElement);
+    const at = links.findIndex((link) => link.closest('tr').contains(document.activeElement));
     const next = links[at < 0 ? 0 : at + step];
     if (next) {
       next.focus();
