@@ -221,6 +221,21 @@ async function endedStand(t) {
   await t.events([a.event('completed'), c.event('completed')]);
 }
 
+async function everyLegIsShown(t) {
+  // Two that say to be the B leg of each other, and a chain of a dozen.
+  const [a, b] = [call(), call()];
+  const pair = [a.event('in-progress', { parent_call_sid: b.sid }), b.event('in-progress', { parent_call_sid: a.sid })];
+  const chain = Array.from({ length: 12 }, () => call());
+  const legs = chain.map((one, n) => one.event('ringing', n ? { parent_call_sid: chain[n - 1].sid } : {}));
+  await t.events([...pair, ...legs]);
+  const page = await t.signedIn();
+  for (const one of [a, b, ...chain]) await row(page, one).waitFor();
+  const sids = await order(page);
+  assert.deepEqual(sids.filter((one) => chain.some((leg) => leg.sid === one)), chain.map((leg) => leg.sid));
+  assert.equal(String(sids.length), await page.locator('.live-all b').textContent());
+  await t.events([a, b, ...chain].map((one) => one.event('failed')));
+}
+
 async function keysFromTheRow(t) {
   const three = [call(), call(), call()];
   await t.events(three.map((one) => one.event('in-progress')));
@@ -489,6 +504,7 @@ export const tests = [
   ['a viewer whose clock is hours off sees the same', wrongClock],
   ['nothing moves under the pointer', holdsStill],
   ['a call that has ended stands under the pointer', endedStand],
+  ['every leg is shown, whatever it says of its parent', everyLegIsShown],
   ['keys go on from the row that has the focus', keysFromTheRow],
   ['the end of the only call is said', onlyOne],
   ['hanging up asks once and says what became of it', control],

@@ -108,16 +108,26 @@ export class ActiveCalls {
       } else roots.push(sid);
     }
     const turn = (sid) => this.#all.get(sid).turn;
-    roots.sort((a, b) => turn(b) - turn(a));
-    const rows = [];
-    for (const root of roots) {
+    const seen = new Set();
+    const familyOf = (root) => {
       const family = [];
       const walk = (sid, depth) => {
-        if (depth > 8) return;
+        if (seen.has(sid)) return;
+        seen.add(sid);
         family.push({ sid, depth });
         for (const child of (below.get(sid) ?? []).sort((a, b) => turn(a) - turn(b))) walk(child, depth + 1);
       };
       walk(root, 0);
+      return family;
+    };
+    const families = roots.map(familyOf);
+    // A circle of parents has no first leg.
+    for (const sid of this.#all.keys()) {
+      if (!seen.has(sid)) families.push(familyOf(sid));
+    }
+    families.sort(([a], [b]) => turn(b.sid) - turn(a.sid));
+    const rows = [];
+    for (const family of families) {
       if (family.some(({ sid }) => fits(this.#all.get(sid).call))) rows.push(...family);
     }
     return rows;
