@@ -561,6 +561,33 @@ async function anotherToken(t) {
   assert.equal(await rows(page).count(), 0, 'what the other token has read is gone');
 }
 
+async function onlyLists(t) {
+  const page = await t.signedIn({ token: t.server.token('--account', A1, '--role', 'export'), at: '/console/history?trunk=BT' });
+  let refused = 0;
+  page.on('response', (response) => {
+    refused += response.status() === 403 ? 1 : 0;
+  });
+  await rows(page).first().waitFor();
+  // What leads to more than a list is not there, and nothing is asked for in vain.
+  assert.equal(await page.locator('.calls a').count(), 0);
+  await rows(page).first().click();
+  await page.getByRole('button', { name: 'More filters' }).click();
+  await page.getByRole('button', { name: 'Application', exact: true }).click();
+  await page.getByRole('button', { name: 'Apply' }).waitFor();
+  assert.match(page.url(), /\/history/);
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('j');
+  await page.keyboard.press('j');
+  await page.locator('[data-row="1"] .row-link:focus').waitFor();
+  await page.getByRole('link', { name: 'Live', exact: true }).click();
+  await page.locator('.feed.open').waitFor();
+  for (const address of ['/console/statistics', `/console/calls/${A1}/${sid(FAMILY)}`]) {
+    await page.goto(t.url + address);
+    await page.getByRole('heading', { name: 'This page is for tokens that may read' }).waitFor();
+  }
+  assert.equal(refused, 0);
+}
+
 async function otherTokenUnseen(t) {
   const page = await t.signedIn({ at: '/console/history?trunk=BT' });
   await rows(page).first().waitFor();
@@ -643,6 +670,7 @@ export const tests = [
   ['what a token has read is not shown to the next one', anotherToken],
   ['who signs in in another window is told apart at the next answer', otherTokenUnseen],
   ['an older answer signs nobody in', signedOutMeanwhile],
+  ['a token for lists is shown lists', onlyLists],
   ['what comes from calls is text', hostile],
   ['fields may be named as those of every object', namesOfObjects],
   ['pages are accessible', accessible],

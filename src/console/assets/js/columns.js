@@ -1,6 +1,7 @@
 // The columns that lists of calls can have.
 
 import { html } from './html.js';
+import { may } from './api.js';
 import { callAddress } from './url.js';
 import { clock, duration, full, monthDay } from './time.js';
 import { Direction, Status, statusOf } from './status.js';
@@ -10,6 +11,12 @@ import { accountName } from './account.js';
 /** When a call began, as far as that is known. */
 export function begun(call) {
   return call.attempted_at ?? call.answered_at ?? call.terminated_at;
+}
+
+/** What opens a call, for those who may see more of it than a list has; it takes the focus for all. */
+export function CallLink({ call, session, tab = true, children }) {
+  const [index, opens] = [tab ? 0 : -1, may(session, 'read')];
+  return opens ? html`<a class="row-link" href=${callAddress(call)} tabindex=${index}>${children}</a>` : html`<span class="row-link" tabindex=${index}>${children}</span>`;
 }
 
 /** A time in a list: the day is quieter than the hour. */
@@ -32,7 +39,7 @@ export const COLUMNS = [
     key: 'time',
     name: 'Time',
     width: 9.5,
-    cell: (call, { zone, tab }) => html`<a class="row-link" href=${callAddress(call)} tabindex=${tab ? 0 : -1}><${When} value=${begun(call)} zone=${zone} /></a>`,
+    cell: (call, { zone, tab, session }) => html`<${CallLink} ...${{ call, session, tab }}><${When} value=${begun(call)} zone=${zone} /><//>`,
   },
   { key: 'status', name: 'Status', width: 8.25, cell: (call) => html`<${Status} status=${statusOf(call)} />` },
   { key: 'direction', name: 'Direction', width: 8.5, cell: (call) => html`<${Direction} direction=${call.direction} />${call.parent_call_sid && html` <span class="badge" title="B leg: dialled by another call">B</span>`}` },

@@ -1,7 +1,7 @@
 // The filters of History as buttons: each in a panel of its own, and what is set as chips.
 
 import { html, useEffect, useState } from './html.js';
-import { json, paths, words } from './api.js';
+import { json, may, paths, words } from './api.js';
 import { list } from './url.js';
 import { active, filtersFor, values } from './filters.js';
 import { range } from './range.js';
@@ -98,7 +98,7 @@ function focused(element) {
 function useKnown(filter, url, zone, session, account) {
   const [state, setState] = useState({});
   useEffect(() => {
-    if (!filter.group) return undefined;
+    if (!filter.group || !may(session, 'read')) return undefined;
     const abort = new AbortController();
     const bounds = range(url.params, zone);
     const asked = new URLSearchParams({ group: filter.group, top: '50', start: bounds.start ?? iso(new Date(now() - 30 * 86_400_000)) });

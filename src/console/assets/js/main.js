@@ -1,12 +1,12 @@
 // The console: who is signed in, which page, and the connection to the server.
 
 import { html, render, useCallback, useEffect, useErrorBoundary, useLayoutEffect, useRef, useState } from './html.js';
-import { json, onState, isLost, tell } from './api.js';
+import { json, may, onState, isLost, tell } from './api.js';
 import { read, changed, address } from './url.js';
 import { preference, prefer } from './store.js';
 import { Shell } from './shell.js';
 import { SignIn } from './sign_in.js';
-import { Toasts, Waiting, Button } from './ui.js';
+import { Empty, Toasts, Waiting, Button } from './ui.js';
 
 // Each page is read when it is looked at first, and the others once nothing else is to do.
 const PAGES = {
@@ -192,10 +192,12 @@ function App() {
   }
   // A page begins anew for another account or token: what was read for one is not shown as that of the other.
   const account = url.params.get('account') ?? undefined;
+  const isRefused = ['statistics', 'calls'].includes(url.page) && !may(session, 'read');
   return html`<${Shell} ...${{ session, url, navigate, zone, setZone, lost, account, signedIn }}>
     ${error && html`<div class="page"><div class="note bad" role="alert"><div>This page could not be read. After an upgrade of rollcall it has to be loaded anew. <${Button} small onClick=${() => window.location.reload()}>Load it<//></div></div></div>`}
     ${Page === undefined && !error && html`<div class="page"><${Waiting} /></div>`}
-    ${Page
+    ${Page && isRefused && html`<div class="page"><${Empty} title="This page is for tokens that may read" icon="search"><p>The role ${session.role} sees the lists of calls.</p><//></div>`}
+    ${Page && !isRefused
       ? html`<${Guarded} key=${[url.page, account, session.token_id].join()}>
           <${Page} session=${session} url=${url} navigate=${navigate} zone=${zone} account=${account} />
         <//>`

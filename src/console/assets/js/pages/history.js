@@ -5,7 +5,7 @@ import { may, onState, page as askPage, paths, words } from '../api.js';
 import { callAddress, list } from '../url.js';
 import { active, cleared, lettersAndDigits, query, search, withQuery } from '../filters.js';
 import { FilterBar, Chips } from '../filter_bar.js';
-import { begun, COLUMNS, defaultColumns, When } from '../columns.js';
+import { begun, CallLink, COLUMNS, defaultColumns, When } from '../columns.js';
 import { preference, prefer } from '../store.js';
 import { duration, number, zoneParam } from '../time.js';
 import { Direction, Status, statusOf } from '../status.js';
@@ -338,7 +338,7 @@ function Table({ rows, columns, total, zone, session, navigate, find }) {
   });
 
   const open = (event, call) => {
-    if (event.target.closest('a, button') || event.button !== 0) return;
+    if (event.target.closest('a, button') || event.button !== 0 || !may(session, 'read')) return;
     if (!window.getSelection().isCollapsed) return;
     if (event.metaKey || event.ctrlKey) window.open(callAddress(call), '_blank', 'noopener');
     else navigate(callAddress(call));
@@ -377,9 +377,9 @@ function Table({ rows, columns, total, zone, session, navigate, find }) {
 }
 
 /** A call on a telephone: three short lines. */
-function Card({ call, zone, find, tab }) {
+function Card({ call, zone, find, tab, session }) {
   return html`<div class="call-card">
-    <div class="line"><a class="row-link" href=${callAddress(call)} tabindex=${tab ? 0 : -1}><${When} value=${begun(call)} zone=${zone} /></a><${Status} status=${statusOf(call)} /></div>
+    <div class="line"><${CallLink} ...${{ call, session, tab }}><${When} value=${begun(call)} zone=${zone} /><//><${Status} status=${statusOf(call)} /></div>
     <div class="line numbers"><${Direction} direction=${call.direction} short /><span class="clip"><${Text} value=${call.from} find=${find} most=${60} /></span><span class="muted" aria-label="to" role="img">→</span><span class="clip"><${Text} value=${call.to} find=${find} most=${60} /></span></div>
     <div class="line muted small"><span class="clip"><${Text} value=${call.originating_sip_trunk_name ?? call.sip_reason ?? String(call.sip_status)} most=${60} /></span><span>${call.duration === undefined ? '' : duration(call.duration)}</span></div>
   </div>`;

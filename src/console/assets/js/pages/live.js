@@ -6,7 +6,7 @@ import { json, may, page as askPage, paths } from '../api.js';
 import { address, callAddress, list } from '../url.js';
 import { ActiveCalls, lastsSince, STAYS } from '../active.js';
 import { CallControl } from '../control.js';
-import { begun } from '../columns.js';
+import { begun, CallLink } from '../columns.js';
 import { lettersAndDigits } from '../filters.js';
 import { follow } from '../feed.js';
 import { Sparkline } from '../charts.js';
@@ -39,7 +39,7 @@ export function Live({ session, url, navigate, zone, account }) {
 
   return html`<div class="page live">
     <h1 class="sr">Live</h1>
-    <${Head} ...${{ live, asked, url, navigate, chosen }} />
+    <${Head} ...${{ live, asked, url, navigate, chosen, session }} />
     ${live.error && html`<${ErrorNote} error=${live.error} again=${live.again} />`}
     ${live.calls === undefined && !live.error && html`<${Waiting} label="Reading the active calls" />`}
     ${live.calls && html`<${List} ...${{ live, fits, filtered: chosen.length > 0 || q !== '', session, navigate, zone, account, asked, find: q, url }} />`}
@@ -115,20 +115,20 @@ function useActive(asked) {
   return { ...state, again: () => setRound((n) => n + 1) };
 }
 
-function Head({ live, asked, url, navigate, chosen }) {
-  const counts = useCounts(live, asked);
+function Head({ live, asked, url, navigate, chosen, session }) {
+  const counts = useCounts(live, asked, session);
   const all = Object.values(counts).reduce((sum, n) => sum + n, 0);
   const toggle = (status) => navigate({ callStatus: chosen.includes(status) ? chosen.filter((one) => one !== status) : ACTIVE.filter((one) => one === status || chosen.includes(one)) }, { replace: true });
   return html`<div class="live-head">
     <div class="live-now">
-      <div class="live-all"><b>${live.calls ? number(all) : ' '}</b><span>${all === 1 ? 'active call' : 'active calls'}</span>${live.calls && !live.more && html`<${Longest} calls=${live.calls} />`}</div>
+      <div class="live-all"><b>${live.calls ? number(all) : ' '}</b><span>${all === 1 ? 'active call' : 'active calls'}</span>${live.calls && !live.more && html`<${Longest} calls=${live.calls} session=${session} />`}</div>
       <div class="live-counts" role="group" aria-label="Active calls by status">
         ${ACTIVE.map((status) => html`<button key=${status} type="button" class="live-count ${counts[status] ? '' : 'zero'}" aria-pressed=${chosen.includes(status) ? 'true' : 'false'} title=${statusMeaning(status)} onClick=${() => toggle(status)}>
           <${StatusIcon} status=${status} /><span>${statusName(status)}</span><b>${live.calls ? number(counts[status] ?? 0) : ''}</b>
         </button>`)}
       </div>
     </div>
-    <${LastHour} stats=${asked.stats} />
+    ${may(session, 'read') && html`<${LastHour} stats=${asked.stats} />`}
     <div class="live-tools no-print">
       <form class="search" role="search" onSubmit=${(event) => event.preventDefault()}>
         <span class="search-icon"><${Icon} name="search" /></span>
@@ -142,17 +142,18 @@ function Head({ live, asked, url, navigate, chosen }) {
 }
 
 /** How long the longest active call lasts, and the way to it. */
-function Longest({ calls }) {
+function Longest({ calls, session }) {
   const now = useNow(1000);
   const call = calls.longest();
-  return call && html`<a href=${callAddress(call)}>longest ${duration((now - lastsSince(call)) / 1000)}</a>`;
+  const text = call && `longest ${duration((now - lastsSince(call)) / 1000)}`;
+  return call && (may(session, 'read') ? html`<a href=${callAddress(call)}>${text}</a>` : html`<span>${text}</span>`);
 }
 
 /** Active calls by status: of those here, or, where these are not all, as the server counts them. */
-function useCounts(live, asked) {
+function useCounts(live, asked, session) {
   const [counted, setCounted] = useState();
   useEffect(() => {
-    if (!live.more) {
+    if (!live.more || !may(session, 'read')) {
       setCounted(undefined);
       return undefined;
     }
@@ -188,7 +189,6 @@ function LastHour({ stats }) {
     const start = Math.floor(present() / 60_000) * 60_000 - 59 * 60_000;
     return json(`${stats}?interval=minute&group=status&start=${iso(start)}&end=${iso(start + 3_600_000)}`, { signal }).then((answer) => ({ start, ...answer }));
   }, [stats], round);
-  // A token that may read lists alone.
   if (error && !value) return null;
   const values = new Array(60).fill(0);
   for (const bucket of value?.buckets ?? []) {
@@ -277,7 +277,7 @@ function List({ live, fits, filtered, session, navigate, zone, account, asked, f
   const first = Math.min(from, rows.length);
   const last = Math.min(to, rows.length);
   const open = (event, call) => {
-    if (event.target.closest('a, button, dialog, .popover') || event.button !== 0 || !window.getSelection().isCollapsed) return;
+    if (event.target.closest('a, button, dialog, .popover') || event.button !== 0 || !window.getSelection().isCollapsed || !may(session, 'read')) return;
     navigate(callAddress(call));
   };
   const span = narrow ? 1 : 7 + (accounts ? 1 : 0) + (controls ? 1 : 0);
@@ -312,7 +312,7 @@ function lasted(call, ended, now) {
 function Cells({ call, ended, depth, now, zone, session, find, accounts, controls }) {
   const { text, title } = lasted(call, ended, now);
   return html`
-    <td class="depth-${Math.min(depth, 3)}">${depth > 0 && html`<span class="leg-below" title="B leg of the call above"><span class="sr">B leg, </span></span>`}<a class="row-link" href=${callAddress(call)}><${Status} status=${statusOf(call)} /></a></td>
+    <td class="depth-${Math.min(depth, 3)}">${depth > 0 && html`<span class="leg-below" title="B leg of the call above"><span class="sr">B leg, </span></span>`}<${CallLink} call=${call} session=${session}><${Status} status=${statusOf(call)} /><//></td>
     <td class="num" title=${title}>${text}</td>
     <td><${Direction} direction=${call.direction} /></td>
     <td><${Text} value=${call.from} find=${find} most=${120} /></td>
@@ -326,7 +326,7 @@ function Cells({ call, ended, depth, now, zone, session, find, accounts, control
 function Card({ call, ended, depth, now, zone, session, find }) {
   const { text } = lasted(call, ended, now);
   return html`<div class="call-card depth-${Math.min(depth, 3)}">
-    <div class="line"><a class="row-link" href=${callAddress(call)}><${Status} status=${statusOf(call)} /></a><span>${text}</span></div>
+    <div class="line"><${CallLink} call=${call} session=${session}><${Status} status=${statusOf(call)} /><//><span>${text}</span></div>
     <div class="line numbers"><${Direction} direction=${call.direction} short /><span class="clip"><${Text} value=${call.from} find=${find} most=${60} /></span><span class="muted" aria-label="to" role="img">→</span><span class="clip"><${Text} value=${call.to} find=${find} most=${60} /></span></div>
     <div class="line muted small"><span class="clip">${depth > 0 ? 'B leg' : call.originating_sip_trunk_name === undefined ? clock(begun(call), zone) : html`<${Text} value=${call.originating_sip_trunk_name} most=${60} />`}</span><${CallControl} session=${session} call=${call} small /></div>
   </div>`;
