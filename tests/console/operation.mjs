@@ -105,6 +105,15 @@ async function anAccountIsRegisteredAndItsSecretsAreNotShown(t) {
   await dialog.getByLabel('Name').fill('Operation');
   await dialog.getByRole('button', { name: 'Change', exact: true }).click();
   await row.filter({ hasText: 'Operation' }).waitFor();
+  // What an account must keep is said, and an emptied time is that of the configuration.
+  await row.getByRole('button', { name: 'Change' }).click();
+  await dialog.getByLabel('User', { exact: true }).fill(' ');
+  await dialog.getByRole('button', { name: 'Change', exact: true }).click();
+  await dialog.getByRole('alert').getByText('The user “operation-page” cannot be left out').waitFor();
+  await dialog.getByLabel('User', { exact: true }).fill('operation-page');
+  await dialog.getByLabel('Keep calls for').fill('');
+  await dialog.getByRole('button', { name: 'Change', exact: true }).click();
+  await row.filter({ hasText: 'as configured' }).waitFor();
   const answer = await page.evaluate(async () => (await fetch('/console/api/accounts')).text());
   for (const hidden of [password, secret]) {
     assert.equal(answer.includes(hidden), false);

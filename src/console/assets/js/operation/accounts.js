@@ -58,6 +58,8 @@ function Ways({ account }) {
 
 const SID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 
+const NAMES = { name: 'name', hook_user: 'user', service_provider_sid: 'service provider sid' };
+
 /** Adds an account or changes one. What is left as it is is not sent. */
 function Edit({ account, close, done }) {
   const isNew = !account.account_sid || account.registered === false;
@@ -79,7 +81,15 @@ function Edit({ account, close, done }) {
     const body = {};
     for (const key of ['name', 'hook_user', 'hook_password', 'webhook_secret', 'keep', 'service_provider_sid']) {
       const given = value[key].trim();
-      if (given !== '' && given !== (account[key] ?? '')) body[key] = given;
+      const before = account[key] ?? '';
+      if (given !== '' && given !== before) body[key] = given;
+      else if (given === '' && before !== '') {
+        if (key === 'keep') body.keep = 'default';
+        else {
+          setError(new Error(`The ${NAMES[key]} “${before}” cannot be left out: give another one`));
+          return;
+        }
+      }
     }
     setBusy(true);
     setError(null);
