@@ -150,7 +150,17 @@ impl Influx {
         let read: Result<Answer, _> = serde_json::from_slice(&answer.body);
         let short = |text: String| text.chars().take(MESSAGE_CHARS_MAX).collect::<String>();
         if !answer.status.is_success() {
-            let error = read.ok().and_then(|answer| answer.error).map(short).unwrap_or_default();
+            // What is no InfluxDB, or does not get to it, may say why in a line of text.
+            let line = || {
+                let text = std::str::from_utf8(&answer.body).ok()?.trim();
+                let plain = !text.contains(['<', '\n']) && !text.contains(char::is_control);
+                Some(text.to_owned()).filter(|_| plain)
+            };
+            let error = match read {
+                Ok(read) => read.error,
+                Err(_) => line(),
+            };
+            let error = error.map(short).unwrap_or_default();
             return Err(InfluxError::Refused { status: answer.status, error });
         }
         let read = read.map_err(|error| InfluxError::Answer(error.to_string()))?;

@@ -19,7 +19,7 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
+use rustls::{AlertDescription, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -212,8 +212,27 @@ fn refusal(error: &io::Error) -> Option<(Warning, String)> {
         rustls::Error::InvalidMessage(_) => {
             Some((Warning::Other, "what begins like TLS, and is none".to_owned()))
         }
+        error @ rustls::Error::AlertReceived(alert) if is_of_certificate(*alert) => {
+            Some((Warning::Untrusted, error.to_string()))
+        }
+        error @ (rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) => {
+            Some((Warning::Client, error.to_string()))
+        }
         _ => None,
     }
+}
+
+/// Whether a client says by this that it does not accept the server's certificate.
+fn is_of_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+    )
 }
 
 /// Ready so long after the order to stop.

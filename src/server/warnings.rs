@@ -31,10 +31,14 @@ pub(super) enum Warning {
     Incompatible,
     /// Something came to a TLS port and did not go on.
     Unfinished,
+    /// A client does not accept the certificate of the server.
+    Untrusted,
+    /// The server does not accept the certificate of a client, or wants one and got none.
+    Client,
 }
 
 /// How many kinds there are.
-const KINDS: usize = 9;
+const KINDS: usize = 11;
 
 /// The warnings of one listener.
 #[derive(Debug, Clone, Default)]
@@ -95,6 +99,23 @@ impl Warnings {
                 );
                 return;
             }
+            Warning::Untrusted => {
+                tracing::warn!(
+                    %peer, listener, why,
+                    "a client does not accept the certificate of this server, and sent nothing: have it \
+                     trust the authority that `rollcall status` names, and connect to a name that the \
+                     certificate has (said once a minute)"
+                );
+                return;
+            }
+            Warning::Client => {
+                tracing::warn!(
+                    %peer, listener, why,
+                    "a client was refused for its certificate: it needs one of an authority in \
+                     tls.client_ca (said once a minute)"
+                );
+                return;
+            }
             Warning::Unfinished => {
                 "a TLS handshake began and was not finished within limits.handshake (said once a minute)"
             }
@@ -139,6 +160,8 @@ mod tests {
             Warning::Other,
             Warning::Incompatible,
             Warning::Unfinished,
+            Warning::Untrusted,
+            Warning::Client,
         ] {
             assert!(warnings.is_due(kind, now), "{kind:?}");
             assert!(!warnings.is_due(kind, now + INTERVAL / 2), "{kind:?}");

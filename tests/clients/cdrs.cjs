@@ -1,19 +1,21 @@
 // Writes CDRs with the influx client of npm, as jambonz's own package uses it: the database is asked for
 // and made, then each call is a point with its tags and fields.
 //
-//   node cdrs.cjs MODULE PORT FIRST CALLS
+//   node cdrs.cjs MODULE PORT FIRST CALLS [CA]
 //
-// MODULE is the client: influx or influx-5-9. CALLS calls from number FIRST.
+// MODULE is the client: influx or influx-5-9. CALLS calls from number FIRST. With the file CA over HTTPS.
 'use strict';
 
-const [name, port, first, calls] = process.argv.slice(2);
+const { readFileSync } = require('node:fs');
+const [name, port, first, calls, ca] = process.argv.slice(2);
 const Influx = require(name);
+const https = ca && { protocol: 'https', options: { ca: readFileSync(ca) } };
 const account = '9351f46a-678c-43f5-b8a6-d4eb58d131af';
 const begin = 1795849200123;
 const { STRING, INTEGER } = Influx.FieldType;
 
 const client = new Influx.InfluxDB({
-  host: '127.0.0.1', port: Number(port), username: 'rc-user', password: 'rc-pass', database: 'cdrs',
+  host: '127.0.0.1', port: Number(port), ...https, username: 'rc-user', password: 'rc-pass', database: 'cdrs',
   schema: [{
     measurement: 'cdrs',
     fields: {

@@ -257,6 +257,8 @@ fn client_certificates_are_asked_for_as_configured() {
         assert!(!passes(Some(&unknown)), "{auth}");
         assert!(!passes(Some(&over)), "{auth}");
         assert_eq!(passes(None), without, "{auth}");
+        let said = "a client was refused for its certificate";
+        until(said, || rollcall.log().contains(said).then_some(()));
         let shown = status(&rollcall);
         let last = shown["certificates"].as_array().unwrap().last().unwrap();
         assert_eq!(last["part"], "client-authority", "{shown}");

@@ -221,6 +221,21 @@ fn who_speaks_http_2_alone_over_tls_is_refused_and_named() {
 }
 
 #[test]
+fn who_does_not_accept_the_certificate_is_named_in_the_log() {
+    let (rollcall, other) = (Rollcall::up(&[]), Rollcall::up(&[]));
+    for _ in 0..2 {
+        // It trusts the authority of the other one.
+        let error = Raw::over(&other, tcp(rollcall.port)).err().unwrap();
+        assert!(error.to_string().contains("certificate"), "{error}");
+    }
+    let log = log_with(&rollcall, "a client does not accept the certificate of this server");
+    assert_eq!(log.matches("WARN").count(), 1, "{log}");
+    assert!(log.contains(&format!("listener=\"https://127.0.0.1:{}\"", rollcall.port)), "{log}");
+    let status = rollcall.status();
+    assert!(status.contains("tls/ca.pem, which clients must trust"), "{status}");
+}
+
+#[test]
 fn a_proxy_header_that_nobody_expects_is_named_in_the_log() {
     let v1 = format!("PROXY TCP4 192.0.2.1 192.0.2.2 4711 80\r\n{GET}");
     let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x10\0\0\x50";

@@ -12,11 +12,14 @@ fn the_client_that_jambonz_uses_writes_cdrs() {
     let Some(clients) = installed() else { return };
     let program = clients.join("cdrs.cjs");
     fs::copy(sources().join("cdrs.cjs"), &program).unwrap();
-    for (n, module) in ["influx-5-9", "influx"].into_iter().enumerate() {
-        let rollcall = taking(&[]);
+    let modules =
+        ["influx-5-9", "influx"].into_iter().flat_map(|name| [(name, false), (name, true)]);
+    for (n, (module, tls)) in modules.enumerate() {
+        let rollcall = taking(if tls { &["--cdrs-tls"] } else { &[] });
         let mut command = Command::new("node");
         command.arg(&program).arg(module).arg(rollcall.cdr_port.to_string());
-        let printed = print(command.args([&n.to_string(), "25"]), b"");
+        command.args([&n.to_string(), "25"]).args(tls.then(|| rollcall.ca()));
+        let printed = print(&mut command, b"");
         assert_eq!(printed.code, Some(0), "{module}: {printed:?}");
         assert_eq!(calls(&rollcall, A1).len(), 25, "{module}");
         let one = call(&rollcall, A1, &format!("c0000000-0000-4000-8000-{:012x}", n + 1)).unwrap();

@@ -17,19 +17,25 @@ const TIME: u64 = 1_795_849_200_123;
 struct Influx {
     port: u16,
     dir: TempDir,
+    /// The end of its configuration, within `[http]`.
+    more: String,
     child: Option<Child>,
 }
 
 impl Drop for Influx {
     fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Influx {
+    fn end(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _gone = child.kill();
             let _gone = child.wait();
         }
     }
-}
 
-impl Influx {
     /// A running one with the database of CDRs, which gives fewer rows in an answer than it is asked for;
     /// none where it is not installed.
     fn up() -> Option<Self> {
@@ -38,7 +44,7 @@ impl Influx {
         }
         let dir = tempfile::tempdir().unwrap();
         // Another test may be faster and take a port.
-        let mut influx = Self { port: 0, dir, child: None };
+        let mut influx = Self { port: 0, dir, more: String::new(), child: None };
         while !influx.start() {}
         let answer = influx.query("POST", "create database \"cdrs\"");
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -51,13 +57,14 @@ impl Influx {
         let dirs = ["data", "wal", "meta"].map(|name| path.join(name).display().to_string());
         let configuration = format!(
             "reporting-disabled = true\nbind-address = \"127.0.0.1:{}\"\n[meta]\ndir = {:?}\n[data]\n\
-             dir = {:?}\nwal-dir = {:?}\n[http]\nbind-address = \"127.0.0.1:{}\"\nmax-row-limit = 700\n[monitor]\n\
-             store-enabled = false\n",
+             dir = {:?}\nwal-dir = {:?}\n[monitor]\nstore-enabled = false\n[http]\n\
+             bind-address = \"127.0.0.1:{}\"\nmax-row-limit = 700\n{}",
             free_port(),
             dirs[2],
             dirs[0],
             dirs[1],
-            self.port
+            self.port,
+            self.more
         );
         let file = path.join("influxdb.conf");
         fs::write(&file, configuration).unwrap();
@@ -184,6 +191,62 @@ fn a_subscription_is_made_shown_and_removed_and_sends_cdrs() {
     assert!(requests.iter().any(|line| line.contains("POST /query")), "{log}");
     assert!(!requests.iter().any(|line| line.contains(PASSWORD)), "{log}");
     assert!(subscribe(&["--remove"]).contains("is not there"));
+}
+
+#[test]
+fn a_subscription_over_tls_needs_the_authority_and_who_does_not_trust_it_is_named() {
+    let Some(mut influx) = Influx::up() else { return };
+    let rollcall = taking(&["--cdrs-tls"]);
+    let file = rollcall.dir.path().join("cdrs.password");
+    let configured = [
+        ("ROLLCALL_CDRS_LISTEN", "127.0.0.1:8086"),
+        ("ROLLCALL_CDRS_TLS", "true"),
+        ("ROLLCALL_CDRS_USER", "rc-user"),
+        ("ROLLCALL_CDRS_PASSWORD_FILE", file.to_str().unwrap()),
+    ];
+    let url = format!("https://localhost:{}", rollcall.cdr_port);
+    let args = ["cdrs", "subscribe", "--influx", &influx.url(), "--url", &url];
+    let printed = run_in(&rollcall, &args, &configured);
+    assert!(printed.stdout.contains("is made"), "{printed:?}");
+    influx.write(&cdr(A1, 1));
+    until("the certificate is refused", || {
+        let log = rollcall.log();
+        let said = "a client does not accept the certificate of this server";
+        let at = format!("listener=\"https://127.0.0.1:{}/write", rollcall.cdr_port);
+        log.lines().any(|line| line.contains(said) && line.contains(&at)).then_some(())
+    });
+    assert_eq!(calls(&rollcall, A1).len(), 0);
+    influx.end();
+    influx.more = format!("[subscriber]\nca-certs = {:?}\n", rollcall.ca().display().to_string());
+    while !influx.start() {}
+    influx.write(&cdr(A1, 2));
+    until("the CDR has come", || call(&rollcall, A1, &sid(2)));
+    // An InfluxDB that speaks TLS itself, with a certificate of the same authority.
+    influx.end();
+    let own = rollcall.data().join("tls/server.pem").display().to_string();
+    influx.more = format!("https-enabled = true\nhttps-certificate = {own:?}\n");
+    while !influx.start() {}
+    let plain = influx.url();
+    let secure = plain.replace("http:", "https:");
+    let ca = rollcall.ca().display().to_string();
+    let from = "2026-11-28T07:00:00Z";
+    let backfill = |flags: &[&str]| {
+        let args = [&["cdrs", "backfill", "--from", from, "--influx"], flags].concat();
+        run_in(&rollcall, &args, &configured)
+    };
+    for (flags, said) in [
+        (
+            vec![plain.as_str()],
+            "InfluxDB answered 400: Client sent an HTTP request to an HTTPS server.",
+        ),
+        (vec![&secure], "invalid peer certificate"),
+    ] {
+        let printed = backfill(&flags);
+        assert_eq!(printed.code, Some(1), "{printed:?}");
+        assert!(printed.stderr.contains(said), "{printed:?}");
+    }
+    let printed = backfill(&[&secure, "--ca", &ca]);
+    assert!(printed.stdout.contains("2 records: 1 new"), "{printed:?}");
 }
 
 #[test]
