@@ -5,10 +5,12 @@
 
 use std::borrow::Cow;
 
-/// Tags and fields of a line.
-const PAIRS_MAX: usize = 256;
-/// Bytes of a measurement, a key or a tag's value.
+/// Tags and fields of a line. Far more than are kept of a call: what is too much is left out of it.
+const PAIRS_MAX: usize = 4096;
+/// Bytes of a measurement or a key.
 const NAME_BYTES_MAX: usize = 4096;
+/// Lines of one body that go over a line end and cannot be read. After as many, each line end ends a line.
+const BROKEN_MAX: usize = 16;
 /// Bytes of a line that an error shows.
 const SHOWN_BYTES: usize = 256;
 
@@ -101,16 +103,22 @@ impl Precision {
     }
 }
 
-/// The lines of a body, comments and empty ones left out.
+/// The lines of a body, comments and empty ones left out. One whose quote does not end costs itself alone: what goes over a
+/// line end and cannot be read ends there.
 pub fn lines(body: &str) -> impl Iterator<Item = &str> {
-    let mut rest = body;
+    let mut rest = body.trim_start_matches('\u{feff}');
+    let mut broken = 0;
     std::iter::from_fn(move || {
         loop {
             rest = rest.trim_start_matches([' ', '\t', '\r', '\n', '\0']);
             if rest.is_empty() {
                 return None;
             }
-            let end = line_end(rest);
+            let first = rest.find('\n').unwrap_or(rest.len());
+            let whole = if broken < BROKEN_MAX { line_end(rest) } else { first };
+            let is_right = whole <= first || rest.get(..whole).is_some_and(is_line);
+            broken += usize::from(!is_right);
+            let end = if is_right { whole } else { first };
             let (line, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
             rest = after;
             if !line.starts_with('#') {
@@ -132,7 +140,7 @@ fn line_end(text: &str) -> usize {
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
         match byte {
-            b'\\' if at + 2 < bytes.len() => {
+            b'\\' if quoted || bytes.get(at + 1) != Some(&b'\n') => {
                 at += 2;
                 continue;
             }
@@ -146,6 +154,10 @@ fn line_end(text: &str) -> usize {
         at += 1;
     }
     text.len()
+}
+
+fn is_line(text: &str) -> bool {
+    Line::read(text.trim_end_matches('\r')).is_ok()
 }
 
 /// A line as an error shows it.
@@ -180,7 +192,8 @@ impl<'a> Line<'a> {
             if tags.len() == PAIRS_MAX {
                 return Err(LineError::Pairs);
             }
-            tags.push((name_of(key)?, name_of(value)?));
+            // A value that is too large for a call is left out of it.
+            tags.push((name_of(key)?, unescaped(value, b",= ")));
             rest = after;
         }
         let (fields, rest) = fields(rest.trim_start_matches(' '), PAIRS_MAX - tags.len())?;
@@ -292,7 +305,7 @@ fn until<'a>(text: &'a str, ends: &[u8]) -> (&'a str, &'a str) {
     text.split_at_checked(at).unwrap_or((text, ""))
 }
 
-/// A measurement, a key, or the value of a tag.
+/// A measurement or a key.
 fn name_of(text: &str) -> Result<Cow<'_, str>, LineError> {
     if text.len() > NAME_BYTES_MAX {
         return Err(LineError::Name);
@@ -369,14 +382,24 @@ mod tests {
         assert_eq!(field(&read(all[0]), "b"), Some(&Value::Text("x\ny".into())));
         assert_eq!(tag(&read(all[2]), "t"), Some("\""));
         assert_eq!(lines("").count(), 0);
-        // The quote of a value that does not end takes the rest.
-        assert_eq!(lines("m a=\"x\nn b=1").count(), 1);
+        // A quote that does not end takes no other line with it, nor do two, and a backslash none but in quotes.
+        let good = "n b=\"y\",c=\"1\" 5";
+        let body =
+            format!("m a=\"x\n{good}\nm a=\"x\n{good}\nk a=1\\\no,t=u\\\np b=\"\\\n\",c=\"\n\" 3");
+        let all: Vec<_> = lines(&body).collect();
+        let expected =
+            ["m a=\"x", good, "m a=\"x", good, "k a=1\\", "o,t=u\\", "p b=\"\\\n\",c=\"\n\" 3"];
+        assert_eq!(all, expected);
+        // They are not looked for without end.
+        let body = format!("m a=\"x\n{good}\n").repeat(BROKEN_MAX + 3) + "n b=\"y\nz\"";
+        assert_eq!(lines(&body).filter(|line| *line == good).count(), BROKEN_MAX + 3);
+        assert_eq!(lines("\u{feff}m a=1").next(), Some("m a=1"));
     }
 
     #[test]
     fn what_is_wrong_with_a_line_is_said() {
         let many = format!("m {}", vec!["a=1"; PAIRS_MAX + 1].join(","));
-        let long = format!("m,t={} a=1", "x".repeat(NAME_BYTES_MAX + 1));
+        let long = format!("m,{}=1 a=1", "x".repeat(NAME_BYTES_MAX + 1));
         for (line, expected) in [
             (",a=1 b=1", LineError::NoMeasurement),
             (" a=1", LineError::NoMeasurement),

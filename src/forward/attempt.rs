@@ -8,7 +8,7 @@ use crate::access::Secret;
 use crate::config::{ForwardTarget, TargetUrl};
 use crate::domain::Timestamp;
 use crate::meter::Undelivered;
-use crate::outbound::{Client, Message, RequestError};
+use crate::outbound::{Client, KeptConnections, Message, RequestError};
 use crate::store::{HookContent, HookHead};
 
 const SIGNATURE: HeaderName = HeaderName::from_static("jambonz-signature");
@@ -20,6 +20,7 @@ const DELIVERY: HeaderName = HeaderName::from_static("rollcall-delivery");
 pub(super) struct Destination {
     url: TargetUrl,
     authorization: Option<HeaderValue>,
+    kept: KeptConnections,
 }
 
 /// Why a hook was not delivered.
@@ -40,7 +41,17 @@ impl Destination {
             value.set_sensitive(true);
             Some(value)
         });
-        Self { url: target.url.clone(), authorization }
+        Self { url: target.url.clone(), authorization, kept: KeptConnections::default() }
+    }
+
+    /// Closes connections that were not used for a while.
+    pub fn close_idle(&self) {
+        self.kept.close_idle();
+    }
+
+    /// Closes all connections.
+    pub fn close(&self) {
+        self.kept.close();
     }
 
     /// Sends a hook. The signature has the time of this attempt; without a secret there is none.
@@ -75,7 +86,7 @@ impl Destination {
             headers,
             body: content.body,
         };
-        let answer = client.deliver(self.url.origin(), message).await;
+        let answer = client.deliver(self.url.origin(), &self.kept, message).await;
         judged(answer)
     }
 }
@@ -97,7 +108,12 @@ fn judged(answer: Result<StatusCode, RequestError>) -> Result<(), FailedAttempt>
                 500..=599 => Undelivered::Failed,
                 _ => Undelivered::Refused,
             };
-            failed(how, format!("it answers {}", status.as_u16()), is_of_hook(status))
+            let not_followed = match how {
+                Undelivered::Redirected => ", and redirects are not followed",
+                _ => "",
+            };
+            let why = format!("it answers {}{not_followed}", status.as_u16());
+            failed(how, why, is_of_hook(status))
         }
         Err(error) => {
             let how = match &error {

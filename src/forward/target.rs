@@ -183,6 +183,7 @@ impl Target {
             let more = self.fill().await;
             self.give_up_old();
             self.note_oldest();
+            self.destination.close_idle();
             if !self.store.forward_paused() {
                 self.start_attempts();
             }
@@ -198,6 +199,7 @@ impl Target {
         while let Some(ended) = self.attempts.join_next_with_id().await {
             self.settle(ended).await;
         }
+        self.destination.close();
     }
 
     /// When there is something to do without anybody saying so.

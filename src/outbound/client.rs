@@ -1,4 +1,4 @@
-//! One request over one connection, to an address that was looked at beforehand.
+//! One request over one connection, to an address that was looked at beforehand. What is delivered may share connections.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -29,6 +30,9 @@ const ANSWER_BYTES: usize = 1024 * 1024;
 /// What is read of an answer whose body does not matter.
 const PASSED_OVER_BYTES: usize = 64 * 1024;
 const PASSED_OVER_TIME: Duration = Duration::from_secs(1);
+/// How long a connection is kept without a request. Shorter than what servers wait for the next one, of which 2 seconds are
+/// the shortest in use: a request that meets the end of a connection is lost.
+const KEPT: Duration = Duration::from_secs(1);
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("rollcall/", env!("CARGO_PKG_VERSION")));
 
@@ -51,6 +55,42 @@ pub struct Message {
     pub headers: HeaderMap,
     /// JSON, unless a header field says something else; empty where there is none.
     pub body: Bytes,
+}
+
+/// Connections to one place that are kept for what is delivered there next.
+#[derive(Default)]
+pub struct KeptConnections(Mutex<Vec<KeptConnection>>);
+
+struct KeptConnection {
+    sender: RequestSender,
+    /// Drives it for as long as this is there.
+    driver: JoinSet<()>,
+    since: Instant,
+}
+
+impl KeptConnections {
+    /// Closes those that were not used for a while.
+    pub fn close_idle(&self) {
+        self.0.lock().retain(|one| one.since.elapsed() < KEPT);
+    }
+
+    /// Closes all.
+    pub fn close(&self) {
+        self.0.lock().clear();
+    }
+
+    /// The one that was used last, where a request can be sent over it now.
+    fn take(&self) -> Option<(RequestSender, JoinSet<()>)> {
+        let mut kept = self.0.lock();
+        kept.retain(|one| one.since.elapsed() < KEPT && !one.sender.is_closed());
+        let place = kept.iter().rposition(|one| one.sender.is_ready())?;
+        let KeptConnection { sender, driver, .. } = kept.remove(place);
+        Some((sender, driver))
+    }
+
+    fn keep(&self, sender: RequestSender, driver: JoinSet<()>) {
+        self.0.lock().push(KeptConnection { sender, driver, since: Instant::now() });
+    }
 }
 
 /// What came back.
@@ -128,23 +168,47 @@ impl Client {
         self.sender(base, None, &mut JoinSet::new()).await.map(|_| ())
     }
 
-    /// Posts a message to a place that the operator has named, and says how it was answered. The head of the
-    /// answer counts: what follows it is read no further than a little, and may be cut off.
+    /// Posts a message to a place that the operator has named, over a connection that was kept or a new one, and says
+    /// how it was answered. The head of the answer counts: what follows it is read no further than a little, and may be
+    /// cut off.
     ///
     /// # Errors
     /// Those of [`RequestError`], but for [`RequestError::Denied`] and [`RequestError::TooLarge`].
-    pub async fn deliver(&self, base: &Base, message: Message) -> Result<StatusCode, RequestError> {
-        let mut driver = JoinSet::new();
-        let mut sender = self.sender(base, None, &mut driver).await?;
-        let request = request(base, Method::POST, message)?;
-        let answering = sender.send_request(request);
-        let answer = tokio::time::timeout(self.timeout, answering).await;
-        let answer = answer
-            .map_err(|_| RequestError::Late { url: base.to_string(), time: self.timeout })?
-            .map_err(|error| lost(base, &error))?;
+    pub async fn deliver(
+        &self,
+        base: &Base,
+        kept: &KeptConnections,
+        message: Message,
+    ) -> Result<StatusCode, RequestError> {
+        let mut request = request(base, Method::POST, message)?;
+        let (answer, sender, driver) = loop {
+            let connection = kept.take();
+            let is_new = connection.is_none();
+            let (mut sender, driver) = match connection {
+                Some(connection) => connection,
+                None => {
+                    let mut driver = JoinSet::new();
+                    (self.sender(base, None, &mut driver).await?, driver)
+                }
+            };
+            let answering = sender.try_send_request(request);
+            let answer = tokio::time::timeout(self.timeout, answering).await;
+            let answer = answer
+                .map_err(|_| RequestError::Late { url: base.to_string(), time: self.timeout })?;
+            match answer {
+                Ok(answer) => break (answer, sender, driver),
+                // The connection had ended before, and nothing was sent.
+                Err(mut failed) => match failed.take_message().filter(|_| !is_new) {
+                    Some(unsent) => request = unsent,
+                    None => return Err(lost(base, &failed.into_error())),
+                },
+            }
+        };
         let (head, body) = answer.into_parts();
         let rest = Limited::<Incoming>::new(body, PASSED_OVER_BYTES).collect();
-        let _of_no_interest = tokio::time::timeout(PASSED_OVER_TIME, rest).await;
+        if matches!(tokio::time::timeout(PASSED_OVER_TIME, rest).await, Ok(Ok(_))) {
+            kept.keep(sender, driver);
+        }
         Ok(head.status)
     }
 

@@ -89,6 +89,7 @@ struct Shared {
     /// Requests that are being answered, and as many as ever were at a time.
     open: AtomicUsize,
     most: AtomicUsize,
+    connections: AtomicUsize,
     ends: AtomicBool,
 }
 
@@ -144,6 +145,7 @@ impl Peer {
             arrived: Condvar::new(),
             open: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
             ends: AtomicBool::new(false),
         });
         let kept = shared.clone();
@@ -153,6 +155,7 @@ impl Peer {
                     std::thread::park_timeout(PAUSE);
                     continue;
                 };
+                kept.connections.fetch_add(1, Ordering::SeqCst);
                 let (shared, tls) = (kept.clone(), tls.clone());
                 // A client that goes away is not the test's concern.
                 std::thread::spawn(move || serve(stream, tls, &shared).unwrap_or_default());
@@ -172,7 +175,12 @@ impl Peer {
         *self.shared.answer.lock().unwrap() = Arc::new(answer);
     }
 
-    /// No connection is accepted any more: the address is free when this returns.
+    /// Connections that were made.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// No connection is accepted any more, and nothing is answered: the address is free when this returns.
     pub fn end(&mut self) {
         self.shared.ends.store(true, Ordering::SeqCst);
         if let Some(accepting) = self.accepting.take() {
@@ -240,6 +248,9 @@ fn serve(
 fn exchange(stream: impl Read + Write, socket: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(received) = read(&mut stream)? {
+        if shared.ends.load(Ordering::SeqCst) {
+            break;
+        }
         let answer = shared.answer.lock().unwrap().clone();
         let now = shared.open.fetch_add(1, Ordering::SeqCst) + 1;
         shared.most.fetch_max(now, Ordering::SeqCst);

@@ -134,6 +134,7 @@ fn a_line_that_cannot_be_read_costs_no_other_and_is_told() {
     let rollcall = taking(&[]);
     let body = [
         line(A1, &sid(1), TIME),
+        "cdrs,account_sid=x from=\"unbalanced".to_owned(),
         "cdrs,account_sid=nonsense,direction=inbound call_sid=\"x\" 1".to_owned(),
         line("\"; drop", &sid(2), TIME),
         line(A1, &sid(3), TIME).replace("direction=inbound", "direction=sideways"),
@@ -147,21 +148,29 @@ fn a_line_that_cannot_be_read_costs_no_other_and_is_told() {
         line(A1, &sid(5), TIME)
             .replace("duration=1", &format!("sip_callid=\"{}\"", "x".repeat(600))),
         "cdrs,account_sid=x from=\"unbalanced".to_owned(),
+        line(A1, &sid(6), TIME),
+        // What is too large, or too many, is left out.
+        line(A1, &sid(7), TIME)
+            .replace(",direction", &format!(",host={},direction", "x".repeat(20_000))),
+        line(A1, &sid(8), TIME)
+            .replace("duration=1", &format!("duration=1,{}", vec!["x=1"; 600].join(","))),
     ]
     .join("\n");
-    let answer = write(&rollcall, &body);
+    let answer = write(&rollcall, &format!("\u{feff}{body}"));
     assert_eq!(answer.status, 400, "{answer:?}");
     let error = answer.json()["error"].as_str().unwrap().to_owned();
-    assert!(error.contains("account_sid") && error.ends_with("(and 5 more) dropped=6"), "{error}");
+    assert!(error.contains("account_sid") && error.ends_with("(and 6 more) dropped=7"), "{error}");
     let mut sids: Vec<Value> =
         calls(&rollcall, A1).iter().map(|call| call["call_sid"].clone()).collect();
     sids.sort_by_key(ToString::to_string);
-    assert_eq!(sids, [sid(1), sid(4), sid(5)].map(Value::from));
+    assert_eq!(sids, [1, 4, 5, 6, 7, 8].map(|n| Value::from(sid(n))));
+    let cut = call(&rollcall, A1, &sid(7)).unwrap();
+    assert!(cut["dropped"].as_array().unwrap().contains(&"host".into()), "{cut}");
     let figures: Value = serde_json::from_str(&rollcall.figures()).unwrap();
-    assert_eq!(figures["cdrs"]["lines"]["refused"], 6, "{figures}");
-    assert_eq!(figures["cdrs"]["lines"]["taken"], 3, "{figures}");
+    assert_eq!(figures["cdrs"]["lines"]["refused"], 7, "{figures}");
+    assert_eq!(figures["cdrs"]["lines"]["taken"], 6, "{figures}");
     let status = rollcall.status();
-    assert!(status.contains("6 lines refused"), "{status}");
+    assert!(status.contains("7 lines refused"), "{status}");
     let log = rollcall.log();
     assert!(log.contains("a line with a CDR was refused"), "{log}");
     assert!(!log.contains("15551234567"), "{log}");

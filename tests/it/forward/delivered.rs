@@ -121,6 +121,30 @@ fn calls_are_sent_beside_each_other_and_each_in_its_order() {
 }
 
 #[test]
+fn hooks_share_connections_and_one_that_the_target_has_closed_loses_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let closes = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    for (answering, is_shared) in
+        [(Answering::status(200), true), (Answering::SendsAndCloses(closes.to_vec()), false)]
+    {
+        let peer = Peer::secure(dir.path(), move |_| answering.clone());
+        let ca = format!("concurrency = 2\nca = \"{}\"", peer.ca.as_ref().unwrap().display());
+        let rollcall = forwarding(&[at(&peer)], &ca);
+        rollcall.ok(&["forward", "pause"]);
+        let bodies: Vec<String> = (1..=15).flat_map(whole_call).collect();
+        send_all(&rollcall, &bodies);
+        rollcall.ok(&["forward", "resume"]);
+        until_empty(&rollcall, "acme");
+        let received = peer.received();
+        assert_in_order(&received, &bodies);
+        received.iter().for_each(assert_signed);
+        // One that rests for a second is made anew.
+        let connections = peer.connections();
+        assert_eq!(connections < bodies.len() / 2, is_shared, "{connections}");
+    }
+}
+
+#[test]
 fn what_is_not_taken_is_not_passed_on() {
     let peer = Peer::saying(200);
     let rollcall = forwarding(&[at(&peer)], "");
