@@ -300,6 +300,15 @@ async function sampleCallsAreNoWebhooks(t) {
   await t.events([event(1, 'completed')]);
   await part(t, page, 'connect');
   await page.getByText('Events arrive').waitFor();
+  // One of two hours ago says nothing of the present.
+  await page.route('**/console/api/operation', async (route) => {
+    const answer = await asked(route);
+    const said = await answer.json();
+    await route.fulfill({ response: answer, json: { ...said, events: { ...said.events, last_at: new Date(Date.now() - 7_200_000).toISOString() } } });
+  });
+  await part(t, page, 'connect');
+  await page.getByText('The last event came 2 h ago').waitFor();
+  assert.equal(await page.getByText('Events arrive').count(), 0);
 }
 
 async function operationIsAccessible(t) {

@@ -126,7 +126,7 @@ export function words(error) {
 function sentence(text) {
   const end = /[.!?]$/.test(text) ? '' : '.';
   // The name of a field or a key stays as it is written.
-  const isName = /^(?:\w*[._]\w|\w+:)/.test(text);
+  const isName = /^(?:\w*(?:[._]\w|[a-z][A-Z])|\w+:)/.test(text);
   return (isName ? text : text.charAt(0).toUpperCase() + text.slice(1)) + end;
 }
 

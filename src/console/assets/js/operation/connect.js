@@ -3,7 +3,7 @@
 import { html } from '../html.js';
 import { TestEvent, webhookUrl } from '../empty.js';
 import { Text } from '../text.js';
-import { ago, full, number } from '../time.js';
+import { ago, full, now, number } from '../time.js';
 import { address } from '../url.js';
 import { Copy, Icon, Note } from '../ui.js';
 import { Said } from './said.js';
@@ -58,6 +58,9 @@ export function Connect({ operation, accounts, session, zone }) {
     </section>`;
 }
 
+// How long ago an event came that says that others do.
+const RECENT = 900_000;
+
 function Paste({ text }) {
   return html`<div class="paste"><code>${text}</code><${Copy} text=${text} label="Copy" /></div>`;
 }
@@ -65,9 +68,10 @@ function Paste({ text }) {
 function Arrival({ events, accounts, demo, zone }) {
   const refused = Object.entries(events.refused ?? {}).filter(([, n]) => n > 0);
   const silent = accounts.filter((one) => !one.last_event_at);
+  const arrive = now() - Date.parse(events.last_at ?? '') < RECENT;
   return html`<section class="arrival" aria-label="Whether events arrive">
     ${demo && silent.length === accounts.length ? html`<${Note}>No webhook has arrived since the server started: what you see are sample calls.<//>`
-      : events.last_at ? html`<${Note} kind="good">Events arrive: the last one came <b title=${full(events.last_at, zone)}>${ago(events.last_at)}</b>.
+      : events.last_at ? html`<${Note} kind=${arrive ? 'good' : 'info'}>${arrive ? 'Events arrive: the last one came' : 'The last event came'} <b title=${full(events.last_at, zone)}>${ago(events.last_at)}</b>.
         ${silent.length > 0 && silent.length < accounts.length && ` Nothing came yet of ${silent.map((one) => one.name || one.account_sid).slice(0, 5).join(', ')}.`}<//>`
       : html`<${Note}>No event has arrived yet.<//>`}
     ${refused.length > 0 && html`<${Note} kind="warn"><p><b>Events were refused</b> since the server started:</p>
