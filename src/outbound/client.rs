@@ -184,12 +184,11 @@ impl Client {
         let (answer, sender, driver) = loop {
             let connection = kept.take();
             let is_new = connection.is_none();
-            let (mut sender, driver) = match connection {
-                Some(connection) => connection,
-                None => {
-                    let mut driver = JoinSet::new();
-                    (self.sender(base, None, &mut driver).await?, driver)
-                }
+            let (mut sender, driver) = if let Some(connection) = connection {
+                connection
+            } else {
+                let mut driver = JoinSet::new();
+                (self.sender(base, None, &mut driver).await?, driver)
             };
             let answering = sender.try_send_request(request);
             let answer = tokio::time::timeout(self.timeout, answering).await;
