@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::backup;
-use super::execute::execute;
+use super::execute::{execute, is_store};
 use super::output::Output;
 use super::paths::whole_path;
 use super::table::{clean, table};
@@ -352,6 +352,28 @@ async fn place_of(
     Err(Failure::new(problems.join("; ")))
 }
 
+/// Refuses the first log of a cluster where this machine's data are of one that there was.
+fn first_of(config: &Config, output: &mut Output) -> Result<(), Failure> {
+    if !is_store(&config.data_dir) {
+        return Ok(());
+    }
+    let mut take = |_: Option<&str>, _: &[u8]| Ok(());
+    let request = AdminRequest::ClusterPlace;
+    // What cannot be looked at says so when the node starts.
+    let answer = execute(config, request, &mut std::io::empty(), output, &mut take);
+    let Ok(AdminReply::Place(ClusterPlace { position: Some(own), .. })) =
+        answer.map(|answer| answer.reply)
+    else {
+        return Ok(());
+    };
+    Err(Failure::new(format!(
+        "{} has applied a log up to message {}, and one that begins anew is not for it: if that log is gone, `rollcall \
+         cluster create --again` makes one that goes on there; for another cluster take an empty data directory",
+        config.data_dir.display(),
+        own.seq
+    )))
+}
+
 async fn create(
     config: &Config,
     mut cluster: Cluster,
@@ -373,6 +395,9 @@ async fn create(
         let place = place_of(config, &cluster, args.force, &connection, &monitors, output).await?;
         Some(in_log(place))
     } else {
+        if matches!(Log::open(&connection).await, Err(OpenError::Missing(_))) {
+            first_of(config, output)?;
+        }
         None
     };
     let options = LogOptions {
@@ -440,8 +465,12 @@ fn why_not(error: &CreateError, connection: &Connection, cluster: &Cluster) -> F
         let bytes = show_size(cluster.log_bytes);
         let _infallible = write!(
             text,
-            "; max_file_store of each nats-server has to be more than cluster.log_bytes ({bytes})"
+            "; max_file_store of each nats-server, and max_file of the account where it has one, has to be more than \
+             cluster.log_bytes ({bytes})"
         );
+    }
+    if text.contains("non-clustered mode") {
+        text.push_str("; the nats-servers have to form a cluster: `cluster` in nats.conf of each");
     }
     if matches!(error, CreateError::Open(OpenError::Exists { .. })) {
         text.push_str("; `rollcall cluster status` shows it");
@@ -452,7 +481,10 @@ fn why_not(error: &CreateError, connection: &Connection, cluster: &Cluster) -> F
 async fn status(cluster: &Cluster, output: &mut Output) -> Result<ExitCode, Failure> {
     let (connection, monitors) = connect(cluster).await?;
     let observed = cluster::observe(&connection, &monitors, cluster.unverified_sync).await;
-    let problems = problems(&observed, connection.complaint());
+    let problems = match &observed.log {
+        Ok(_) => problems(&observed, connection.denial()),
+        Err(_) => problems(&observed, connection.complaint()),
+    };
     let text = if output.json {
         as_json(cluster, &connection, &observed, &problems).to_string()
     } else {
@@ -469,10 +501,15 @@ fn problems(observed: &Observed, complaint: Option<String>) -> Vec<String> {
         Err(error) => {
             // A server does not answer what a user may not ask, and says so apart.
             let says = complaint.map(|says| format!("; a nats-server says: {says}"));
-            problems.push(chain(error) + &says.unwrap_or_default());
+            let is_gone = matches!(error, OpenError::Missing(_));
+            problems.push(match observed.servers.applied_some().collect::<Vec<_>>().as_slice() {
+                nodes @ [_, ..] if is_gone => cluster::log_is_gone(nodes),
+                _ => chain(error) + &says.unwrap_or_default(),
+            });
         }
         Ok((log, bounds)) => {
             let stream = log.stream();
+            problems.extend(complaint.map(|says| format!("a nats-server says: {says}")));
             if bounds.leader.is_none() {
                 problems
                     .push(format!("stream {stream} has no leader: no quorum of its servers is up"));
@@ -480,7 +517,7 @@ fn problems(observed: &Observed, complaint: Option<String>) -> Vec<String> {
             problems.extend(bounds.replicas.iter().filter_map(ReplicaState::trouble));
             let elsewhere =
                 observed.servers.nodes.iter().filter(|node| lag(observed, node).is_none());
-            problems.extend(elsewhere.map(|node| {
+            problems.extend(elsewhere.filter(|node| node.trouble().is_none()).map(|node| {
                 format!(
                     "node {} does not read this log: `rollcall status` there says why",
                     node.node
@@ -488,6 +525,7 @@ fn problems(observed: &Observed, complaint: Option<String>) -> Vec<String> {
             }));
         }
     }
+    problems.extend(observed.servers.nodes.iter().filter_map(Heartbeat::trouble));
     problems.extend(observed.servers.missed().map(|node| {
         format!(
             "node {node} is not heard: start it, or `rollcall cluster forget {node}` where it is gone for good"
@@ -529,7 +567,7 @@ fn as_json(
     let nodes = observed.servers.nodes.iter().map(|node| {
         json!({
             "node": node.node, "epoch": node.epoch, "applied": node.applied, "kept": node.kept,
-            "reads": node.reads, "lag": lag(observed, node),
+            "reads": node.reads, "lag": lag(observed, node), "state": node.state,
         })
     });
     json!({
@@ -636,12 +674,13 @@ fn nodes(observed: &Observed) -> String {
         };
         vec![
             node.node.clone(),
+            if node.state.is_empty() { "-" } else { &node.state }.to_owned(),
             node.applied.to_string(),
             lag.map_or_else(|| unknown.to_owned(), |lag| lag.to_string()),
             node.kept.to_string(),
         ]
     });
-    table(&["NODE", "APPLIED", "BEHIND", "KEPT"], rows.collect())
+    table(&["NODE", "STATE", "APPLIED", "BEHIND", "KEPT"], rows.collect())
 }
 
 /// What a server says is not to be obeyed by a terminal.

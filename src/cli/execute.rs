@@ -149,7 +149,7 @@ pub(super) fn connect(socket: &Path, data_dir: &Path) -> io::Result<UnixStream> 
 }
 
 /// Whether there is a store in a directory, or the beginning of one.
-fn is_store(dir: &Path) -> bool {
+pub(super) fn is_store(dir: &Path) -> bool {
     ["FORMAT", "journal"].iter().any(|name| fsutil::is_there(&dir.join(name)))
 }
 

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::fmt::format::{DefaultFields, Format};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -55,7 +56,10 @@ pub(super) fn begin(log: &Log) -> Result<LogTarget, Failure> {
 }
 
 fn begin_in(shape: LogTarget, level: LevelFilter) -> io::Result<()> {
-    let log = tracing_subscriber::registry().with(level);
+    // The client of NATS says at each attempt, and not why, what the module `cluster` says once.
+    let client = if level >= LevelFilter::DEBUG { level } else { LevelFilter::OFF };
+    let targets = Targets::new().with_default(level).with_target("async_nats", client);
+    let log = tracing_subscriber::registry().with(targets);
     let _already_set = match shape {
         LogTarget::Human => {
             let lines = lines().with_ansi(colour::on(io::stderr().is_terminal()));

@@ -276,7 +276,11 @@ fn node_lines(node: &NodeStatus, now: Timestamp) -> Vec<(&'static str, String)> 
             lines.push(("other node", clean(&text)));
             continue;
         }
-        let mut text = format!("{}: applied {}", peer.node, peer.applied);
+        let mut text = format!("{}: ", peer.node);
+        if let Some(state) = &peer.state {
+            let _infallible = write!(text, "{state}, ");
+        }
+        let _infallible = write!(text, "applied {}", peer.applied);
         if peer.kept > 0 {
             let _infallible = write!(text, ", keeps {}", counted(peer.kept, "message"));
         }

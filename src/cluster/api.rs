@@ -54,6 +54,9 @@ pub(super) struct StreamConfig {
     pub deny_purge: bool,
     pub allow_direct: bool,
     pub metadata: BTreeMap<String, String>,
+    /// What else the servers say of it; nothing of this is asked for.
+    #[serde(flatten, skip_serializing)]
+    pub more: BTreeMap<String, serde_json::Value>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event};
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use super::settings::Settings;
@@ -19,6 +20,9 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Messages that wait for their reader: all of a batch of direct gets.
 const SUBSCRIPTION_CAPACITY: usize = 16 * 1024;
+/// How long there is no connection before each server is asked why, and the same again.
+const LASTS: Duration = Duration::from_secs(2);
+const ASK_AGAIN: Duration = Duration::from_secs(15);
 
 /// Whether there is a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub struct Connection {
     pub(super) client: Client,
     link: watch::Receiver<Link>,
     complaint: Complaint,
+    /// Why no server lets this one in, as was found out last.
+    refusal: Complaint,
     pub(super) settings: Arc<Settings>,
 }
 
@@ -62,7 +68,17 @@ impl Connection {
         let options = options(&settings, say, complaint.clone())?.retry_on_initial_connect();
         let client = options.connect(settings.servers.as_slice()).await;
         let client = client.map_err(|error| ConnectError::Refused(chain(&error)))?;
-        Ok(Self { client, link, complaint, settings: Arc::new(settings) })
+        Ok(Self::new(client, link, complaint, settings))
+    }
+
+    fn new(
+        client: Client,
+        link: watch::Receiver<Link>,
+        complaint: Complaint,
+        settings: Settings,
+    ) -> Self {
+        let (refusal, settings) = (Complaint::default(), Arc::new(settings));
+        Self { client, link, complaint, refusal, settings }
     }
 
     /// Connects within so long, and keeps the connection up from then on.
@@ -81,12 +97,18 @@ impl Connection {
                     let mut said = link.clone();
                     let up = said.wait_for(|link| *link == Link::Up);
                     let _or_not = tokio::time::timeout(RETRY_MAX, up).await;
-                    return Ok(Self { client, link, complaint, settings: Arc::new(settings) });
+                    return Ok(Self::new(client, link, complaint, settings));
                 }
                 Err(error) => chain(&error),
             };
             if begun.elapsed() >= longest {
-                let why = format!("{why}{}", advice(&why));
+                let why = match settings.servers.as_slice() {
+                    [_] => format!("{why}{}", advice(&why)),
+                    _ => match reasons(&settings).await {
+                        Some(reasons) => reasons,
+                        None => continue,
+                    },
+                };
                 return Err(ConnectError::Silent { after: longest, why });
             }
             tokio::time::sleep(RETRY_PAUSE).await;
@@ -115,10 +137,86 @@ impl Connection {
         self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The same where it is that this one may not do something.
+    pub fn denial(&self) -> Option<String> {
+        self.complaint().filter(|says| says.to_lowercase().contains("permissions violation"))
+    }
+
+    /// Why no server lets this one in, as far as [`Self::explain`] has found out; none while there is a connection.
+    pub fn refusal(&self) -> Option<String> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says when there is a connection and when there is none, and why, for as long as it runs. Of a refusal the client says
+    /// too little, and that each second.
+    pub async fn explain(self) {
+        let mut link = self.link();
+        loop {
+            if *link.borrow_and_update() == Link::Up {
+                self.note_refusal(None);
+                let (server, version) = self.server().unwrap_or_default();
+                tracing::info!(server, version, "connected to a nats-server");
+                if link.wait_for(|link| *link != Link::Up).await.is_err() {
+                    return;
+                }
+                tracing::info!(server, "the connection to the nats-server has ended");
+            }
+            let mut pause = LASTS;
+            loop {
+                let back = tokio::time::timeout(pause, link.wait_for(|link| *link == Link::Up));
+                match back.await.map(|link| link.map(drop)) {
+                    Ok(Ok(())) => break,
+                    Ok(Err(_)) => return,
+                    Err(_) => {}
+                }
+                self.note_refusal(reasons(&self.settings).await);
+                pause = ASK_AGAIN;
+            }
+        }
+    }
+
+    fn note_refusal(&self, why: Option<String>) {
+        let mut known = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = &why
+            && known.as_ref() != Some(why)
+        {
+            tracing::warn!(why, "there is no connection to a nats-server");
+        }
+        *known = why;
+    }
+
     /// Bytes of the largest message that the server takes, headers included.
     pub fn max_payload(&self) -> usize {
         self.client.max_payload()
     }
+}
+
+/// Why no server lets this one in, of which those with the same reason are named together; none where one does.
+async fn reasons(settings: &Settings) -> Option<String> {
+    let tries = settings.each().into_iter().map(|one| async move { attempt(&one).await.err() });
+    let said: Option<Vec<String>> = join_all(tries).await.into_iter().collect();
+    let mut reasons: Vec<(String, String)> = Vec::new();
+    for (server, why) in settings.servers.iter().zip(said?) {
+        let server = server.as_url_str();
+        match reasons.iter_mut().find(|(_, known)| *known == why) {
+            Some((servers, _)) => {
+                servers.push_str(", ");
+                servers.push_str(server);
+            }
+            None => reasons.push((server.to_owned(), why)),
+        }
+    }
+    let reasons = reasons.iter().map(|(servers, why)| format!("{servers}: {why}{}", advice(why)));
+    Some(reasons.collect::<Vec<_>>().join("; "))
+}
+
+/// Connects once, and gives it up again.
+async fn attempt(settings: &Settings) -> Result<(), String> {
+    let (say, _link) = watch::channel(Link::Down(None));
+    let options = options(settings, say, Complaint::default());
+    let options = options.map_err(|error| chain(&error))?;
+    let connected = options.connect(settings.servers.as_slice()).await;
+    connected.map(drop).map_err(|error| chain(&error))
 }
 
 /// Which settings a refusal is about, for the end of its message; empty where it is not known.
@@ -132,6 +230,11 @@ fn advice(why: &str) -> &'static str {
             "; see cluster.key: it has to be that of cluster.cert",
         ),
         ("CertificateRequired", "; set cluster.cert and cluster.key"),
+        ("failed to lookup", "; see cluster.servers: the name has no address here"),
+        (
+            "Connection refused",
+            "; see whether nats-server runs there, and `listen` in its nats.conf",
+        ),
         ("UnknownCA", "; see cluster.cert: ca_file in nats.conf has not signed it"),
     ];
     about.iter().find(|(part, _)| why.contains(part)).map_or("", |(_, advice)| advice)

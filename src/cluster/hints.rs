@@ -24,6 +24,8 @@ const ALIVE: Duration = Duration::from_secs(30);
 /// One that says nothing for so long is not waited for where something is to be done by one node.
 const FIRST: Duration = Duration::from_secs(5);
 
+/// States of a node that applies nothing more until somebody has done something.
+const TROUBLES: [&str; 3] = ["behind", "different", "stopped"];
 /// Two looks at a server are this far apart at least.
 const ANOTHER_LOOK: Duration = Duration::from_millis(500);
 
@@ -41,6 +43,8 @@ pub struct Heartbeat {
     pub applied: u64,
     /// The log is not the one that it has applied, or has lost some of it: its numbers say nothing of the log.
     pub differs: bool,
+    /// A word for how it is, such as `live`; of an earlier release none.
+    pub state: String,
     /// Messages that it keeps until there is a quorum.
     pub kept: u64,
     /// Its release, such as `0.2.0`.
@@ -68,6 +72,13 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
+    /// Why it does not go on by itself, in words; none where it does, as far as it says.
+    pub fn trouble(&self) -> Option<String> {
+        let is_wrong = TROUBLES.contains(&self.state.as_str());
+        let (node, state) = (&self.node, &self.state);
+        is_wrong.then(|| format!("node {node} is {state}: `rollcall status` there says why"))
+    }
+
     /// How long ago a server was looked at, when this was said; none where that is later than that.
     pub fn age_of(&self, report: &ServerReport) -> Option<Duration> {
         self.at.checked_sub(report.looked_at).map(Duration::from_millis)
@@ -116,6 +127,8 @@ pub struct ServerReport {
     pub version: String,
     /// Each message is on disk before it is acknowledged.
     pub sync_always: bool,
+    /// It runs without JetStream.
+    pub disabled: bool,
     /// Messages that its replica of the log has lost; none where it has no replica.
     pub deleted: Option<u64>,
     /// How far its replica reaches; none where it has no message.

@@ -36,6 +36,8 @@ const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A replica that is not current is away where the leader has not heard of it for so long.
 const SILENT: Duration = Duration::from_secs(3);
 const STATUS_TOO_MANY: u16 = 429;
+/// What the name of a stream begins with; the name of the cluster follows.
+const STREAM: &str = "RC_";
 /// What follows the root in the subject of a message.
 const ALL: &str = "all";
 /// What follows it in a subject that the stream does not take.
@@ -159,6 +161,12 @@ impl Bounds {
         Duration::from_nanos(self.config.max_age)
     }
 
+    /// The subjects that a stream of its name and epoch takes; none where it says no epoch.
+    pub(super) fn expected_subjects(&self) -> Option<String> {
+        let cluster = self.config.name.strip_prefix(STREAM)?;
+        Some(subjects_of(&root_of(cluster, self.epoch?)))
+    }
+
     /// All servers that have it, its leader first.
     pub fn servers(&self) -> impl Iterator<Item = &str> {
         let followers = self.replicas.iter().map(|replica| replica.name.as_str());
@@ -227,7 +235,7 @@ pub enum OpenError {
         "stream {0} says no epoch in its metadata: `rollcall cluster create` has not made it; remove it, or take another cluster.name"
     )]
     NoEpoch(String),
-    #[error("stream {stream} is there already, of epoch {}", shown(*epoch))]
+    #[error("stream {stream} is there already, {}", shown(*epoch))]
     Exists { stream: String, epoch: Option<Epoch> },
     #[error("stream {stream}")]
     Api { stream: String, source: ApiError },
@@ -315,7 +323,7 @@ impl Log {
         let shared = Shared {
             connection: connection.clone(),
             stream: stream_of(cluster),
-            root: root_of(cluster, epoch),
+            root: root_of(cluster.as_str(), epoch),
             epoch,
             newest: AtomicU64::new(0),
             doubted: Mutex::default(),
@@ -346,7 +354,10 @@ impl Log {
         match log.api::<StreamInfo>("STREAM.CREATE", &config).await {
             Ok(_) => Ok(log),
             Err(ApiError::Refused { err_code: api::NAME_IN_USE, .. }) => {
-                Err(OpenError::Exists { stream: log.shared.stream.clone(), epoch: None })
+                // Somebody else has made one in this moment.
+                let made = log.info().await.ok();
+                let epoch = made.and_then(|info| epoch_of(&info.config));
+                Err(OpenError::Exists { stream: log.shared.stream.clone(), epoch })
             }
             Err(error) => Err(failed(error)),
         }
@@ -613,12 +624,17 @@ fn acknowledged(
 }
 
 fn stream_of(cluster: &ClusterName) -> String {
-    format!("RC_{cluster}")
+    format!("{STREAM}{cluster}")
 }
 
 /// The epoch stands in the subject, so that a stream of another epoch takes nothing that is meant for this one.
-fn root_of(cluster: &ClusterName, epoch: Epoch) -> String {
+fn root_of(cluster: &str, epoch: Epoch) -> String {
     format!("rc.{cluster}.log.{epoch}.")
+}
+
+/// The subjects that a stream takes.
+fn subjects_of(root: &str) -> String {
+    format!("{root}*")
 }
 
 pub(super) fn expected_config(log: &Log, options: &LogOptions) -> StreamConfig {
@@ -628,7 +644,7 @@ pub(super) fn expected_config(log: &Log, options: &LogOptions) -> StreamConfig {
     }
     StreamConfig {
         name: log.shared.stream.clone(),
-        subjects: vec![format!("{}*", log.shared.root)],
+        subjects: vec![subjects_of(&log.shared.root)],
         retention: "limits".to_owned(),
         discard: "old".to_owned(),
         storage: "file".to_owned(),
@@ -643,6 +659,7 @@ pub(super) fn expected_config(log: &Log, options: &LogOptions) -> StreamConfig {
         deny_purge: false,
         allow_direct: true,
         metadata,
+        more: BTreeMap::new(),
     }
 }
 
@@ -659,7 +676,7 @@ fn after_of(config: &StreamConfig) -> Option<Position> {
 }
 
 fn shown(epoch: Option<Epoch>) -> String {
-    epoch.map_or_else(|| "none that can be read".to_owned(), |epoch| epoch.to_string())
+    epoch.map_or_else(|| "and says no epoch".to_owned(), |epoch| format!("of epoch {epoch}"))
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub use log::{
 };
 pub use lost::{DOUBTED_BEYOND, Named};
 pub use monitor::{MonitorError, Monitors};
-pub use observe::{CreateError, Observed, ServersSeen, create, observe};
+pub use observe::{CreateError, Observed, ServersSeen, create, log_is_gone, observe};
 pub use packer::{Assemble, KeepRequest, Packer, PackerOptions, PlaceError, Placed};
 pub use read::{ReadError, ReadStats};
 pub use same::{Position, Sameness, message_crc};

@@ -67,6 +67,7 @@ struct JetStreamStats {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Jsz {
+    disabled: bool,
     account_details: Vec<Account>,
 }
 
@@ -128,6 +129,7 @@ impl Monitors {
         let varz: Varz = self.get(address, "/varz").await.map_err(failed)?;
         let jsz = self.get(address, "/jsz?accounts=true&streams=true").await;
         let jsz: Jsz = jsz.map_err(failed)?;
+        let disabled = jsz.disabled;
         let mut streams = jsz.account_details.into_iter().flat_map(|account| account.stream_detail);
         let state = streams.find(|found| found.name == stream).map(|replica| replica.state);
         let JetStream { config, stats } = varz.jetstream;
@@ -136,6 +138,7 @@ impl Monitors {
             name: short(varz.server_name),
             version: short(varz.version),
             sync_always: config.sync_always,
+            disabled,
             deleted: state.as_ref().map(|state| state.num_deleted),
             extent: state.as_ref().and_then(State::extent),
             before: None,
@@ -144,7 +147,9 @@ impl Monitors {
                 .max_storage
                 .saturating_sub(stats.storage.max(stats.reserved_storage)),
             looked_at: clock::now().millis(),
-            store_dir: Some(config.store_dir).filter(|_| address.is_loopback()).unwrap_or_default(),
+            store_dir: Some(config.store_dir)
+                .filter(|_| address.is_this_machine())
+                .unwrap_or_default(),
         })
     }
 

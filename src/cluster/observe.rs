@@ -41,6 +41,24 @@ impl ServersSeen {
             self.nodes.iter().flat_map(|node| &node.missed).map(String::as_str).collect();
         missed.into_iter().filter(|name| self.nodes.iter().all(|node| node.node != *name))
     }
+
+    /// Nodes that have applied messages of a log.
+    pub fn applied_some(&self) -> impl Iterator<Item = &str> {
+        let nodes = self.nodes.iter().filter(|node| node.applied > 0);
+        nodes.map(|node| node.node.as_str())
+    }
+}
+
+/// What to do where there is no log, though these nodes have applied one. One of another life is not for them.
+pub fn log_is_gone(nodes: &[&str]) -> String {
+    format!(
+        "the log is gone that {} applied: start all nats-servers, and if it is still gone, `rollcall cluster create --again` on \
+         the node that has applied most",
+        match nodes {
+            [node] => format!("node {node} has"),
+            nodes => format!("the nodes {} have", nodes.join(", ")),
+        }
+    )
 }
 
 /// What there is.
@@ -65,8 +83,15 @@ pub enum CreateError {
         why_silent(silent)
     )]
     Unproven { proven: Vec<String>, silent: Vec<MonitorError> },
+    #[error("{}; for another cluster stop these nodes, and begin with empty data directories", gone(.0))]
+    Gone(Vec<String>),
     #[error("{}", lines(.0))]
     Unfit(Vec<Problem>),
+    #[error(
+        "{}\nit cannot be taken away again: {source}; remove it with the tools of NATS",
+        lines(problems)
+    )]
+    Left { problems: Vec<Problem>, source: OpenError },
     #[error("stream {stream}: its servers are not known after {} s: {why}", SETTLE.as_secs())]
     Unsettled { stream: String, why: String },
 }
@@ -160,6 +185,10 @@ pub async fn create(
         Err(error) => return Err(error.into()),
     }
     let seen = servers(connection, monitors, &Log::stream_of(connection)).await;
+    let have: Vec<String> = seen.applied_some().map(str::to_owned).collect();
+    if options.after.is_none() && !have.is_empty() {
+        return Err(CreateError::Gone(have));
+    }
     let problems = verify_servers(&seen.reports);
     if !problems.is_empty() {
         return Err(CreateError::Unfit(problems));
@@ -175,10 +204,11 @@ pub async fn create(
             if problems.is_empty() {
                 return Ok((log, bounds, seen));
             }
-            if bounds.messages == 0 {
-                log.remove()
-                    .await
-                    .map_err(|source| OpenError::Api { stream: log.stream().to_owned(), source })?;
+            if bounds.messages == 0
+                && let Err(source) = log.remove().await
+            {
+                let source = OpenError::Api { stream: log.stream().to_owned(), source };
+                return Err(CreateError::Left { problems, source });
             }
             Err(CreateError::Unfit(problems))
         }
@@ -216,6 +246,10 @@ fn known_of(proven: &[String]) -> String {
             proven.join(", ")
         ),
     }
+}
+
+fn gone(nodes: &[String]) -> String {
+    log_is_gone(&nodes.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 fn why_silent(silent: &[MonitorError]) -> String {

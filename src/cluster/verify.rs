@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use super::hints::{Extent, ServerReport};
 use super::log::{Bounds, REPLICAS};
-use crate::domain::counted;
+use crate::domain::{counted, show_size};
 
+/// Bytes of the largest message that a server has to take: of less than nats-server takes by itself not even heartbeats may
+/// get through.
+const PAYLOAD_MIN: u64 = 1_000_000;
+/// Characters of a value that are shown.
+const SHOWN_MAX: usize = 80;
 /// The first release that was tried.
 const OLDEST: (u64, u64, u64) = (2, 14, 6);
 
@@ -22,6 +27,13 @@ pub enum Problem {
         "server {server} acknowledges before its disk has it: expected sync_interval: always in nats.conf"
     )]
     NotSynced { server: String },
+    #[error(
+        "server {server} runs without JetStream: after its disk was full or has failed it stays so until nats-server is \
+         restarted; else expected jetstream in nats.conf"
+    )]
+    Disabled { server: String },
+    #[error("server {server} takes messages of {} at most (max_payload): expected 1 MB or more", show_size(*most))]
+    SmallMessages { server: String, most: u64 },
     #[error(
         "nothing is known of how server {server} syncs: expected its monitoring address in cluster.monitors \
          of a node that runs"
@@ -45,13 +57,21 @@ pub enum Problem {
     #[error("stream {stream} has {}: expected {expected}", counted(*found, "replica"))]
     Replicas { stream: String, found: usize, expected: usize },
     #[error("stream {stream} has {key} {found}: expected {expected}")]
-    Config { stream: String, key: &'static str, found: String, expected: &'static str },
+    Config { stream: String, key: &'static str, found: String, expected: String },
 }
 
 impl Problem {
     /// Acknowledged messages could be lost: nothing is taken. Others are told, and do no harm yet.
     pub fn refuses(&self) -> bool {
-        !matches!(self, Self::Lost { .. } | Self::LostBeginning { .. } | Self::OtherMessages { .. })
+        // Without the right to purge nothing is lost; what is to be erased stays until it is old.
+        !matches!(
+            self,
+            Self::Lost { .. }
+                | Self::LostBeginning { .. }
+                | Self::OtherMessages { .. }
+                | Self::Disabled { .. }
+                | Self::Config { key: "deny_purge", .. }
+        )
     }
 }
 
@@ -67,8 +87,16 @@ fn of_server(report: &ServerReport) -> Vec<Problem> {
         let version = report.version.chars().take(40).collect();
         problems.push(Problem::TooOld { server: server.clone(), version });
     }
-    if !report.sync_always {
+    if report.disabled {
+        // It acknowledges nothing.
+        problems.push(Problem::Disabled { server: server.clone() });
+    } else if !report.sync_always {
         problems.push(Problem::NotSynced { server: server.clone() });
+    }
+    // A server that says nothing of it is judged when it is connected to.
+    let most = report.max_payload;
+    if most > 0 && most < PAYLOAD_MIN {
+        problems.push(Problem::SmallMessages { server: server.clone(), most });
     }
     problems
 }
@@ -86,29 +114,7 @@ pub fn verify(bounds: &Bounds, reports: &[ServerReport], unverified_sync: bool) 
             expected: REPLICAS,
         });
     }
-    let flag = |is: bool| is.to_string();
-    for (key, found, expected) in [
-        ("storage", config.storage.clone(), "file"),
-        ("retention", config.retention.clone(), "limits"),
-        ("discard", config.discard.clone(), "old"),
-        ("deny_delete", flag(config.deny_delete), "true"),
-        ("allow_direct", flag(config.allow_direct), "true"),
-        ("max_msgs", config.max_msgs.to_string(), "-1"),
-    ] {
-        if found != expected {
-            problems.push(Problem::Config { stream: stream.clone(), key, found, expected });
-        }
-    }
-    if config.max_bytes <= 0 {
-        let found = config.max_bytes.to_string();
-        let expected = "a bound, such as 40 GiB";
-        problems.push(Problem::Config {
-            stream: stream.clone(),
-            key: "max_bytes",
-            found,
-            expected,
-        });
-    }
+    problems.extend(other_config(bounds));
     let followers = bounds.replicas.iter().map(|replica| &replica.name);
     for server in bounds.leader.iter().chain(followers) {
         let Some(report) = reports.iter().find(|report| report.name == *server) else {
@@ -131,6 +137,56 @@ pub fn verify(bounds: &Bounds, reports: &[ServerReport], unverified_sync: bool) 
     problems.extend(lost_beginnings(stream, bounds.max_age(), &there));
     problems.extend(other_messages(stream, &there));
     problems
+}
+
+/// What of the stream is not as it was made.
+fn other_config(bounds: &Bounds) -> Vec<Problem> {
+    let config = &bounds.config;
+    let flag = |is: bool| is.to_string();
+    let number = |number: i64| number.to_string();
+    let mut keys = vec![
+        ("storage", config.storage.clone(), "file".to_owned()),
+        ("retention", config.retention.clone(), "limits".to_owned()),
+        ("discard", config.discard.clone(), "old".to_owned()),
+        ("deny_delete", flag(config.deny_delete), flag(true)),
+        ("deny_purge", flag(config.deny_purge), flag(false)),
+        ("allow_direct", flag(config.allow_direct), flag(true)),
+        ("max_msgs", number(config.max_msgs), number(-1)),
+        ("max_msg_size", number(config.max_msg_size), number(-1)),
+    ];
+    if config.max_bytes <= 0 {
+        keys.push(("max_bytes", number(config.max_bytes), "a bound, such as 40 GiB".to_owned()));
+    }
+    if let Some(expected) = bounds.expected_subjects() {
+        keys.push(("subjects", config.subjects.join(", "), expected));
+    }
+    // What nobody has set is not said, or said as this.
+    for (key, unset, expected) in [
+        ("sealed", "false", "false"),
+        ("no_ack", "false", "false"),
+        ("max_msgs_per_subject", "-1", "-1"),
+        ("mirror", "null", "none"),
+        ("sources", "null", "none"),
+        ("subject_transform", "null", "none"),
+        ("persist_mode", "\"default\"", "default"),
+    ] {
+        if let Some(found) = config.more.get(key).map(ToString::to_string)
+            && found != unset
+        {
+            let found = found.chars().take(SHOWN_MAX).collect();
+            keys.push((key, found, expected.to_owned()));
+        }
+    }
+    let other = keys.into_iter().filter(|(_, found, expected)| found != expected);
+    let stream = &config.name;
+    other
+        .map(|(key, found, expected)| Problem::Config {
+            stream: stream.clone(),
+            key,
+            found,
+            expected,
+        })
+        .collect()
 }
 
 /// Replicas that begin later than another one does.
@@ -200,6 +256,7 @@ fn is_tried(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Epoch;
     use crate::cluster::api::StreamConfig;
     use crate::cluster::hints::Before;
     use crate::cluster::log::ReplicaState;
@@ -213,6 +270,7 @@ mod tests {
             num_replicas: 3,
             max_bytes: 1,
             max_msgs: -1,
+            max_msg_size: -1,
             deny_delete: true,
             allow_direct: true,
             ..StreamConfig::default()
@@ -267,6 +325,15 @@ mod tests {
         one(check(&|_, r| r[1].version = "2.14.6-RC.1".to_owned()), "n2 is nats-server");
         one(check(&|_, r| r[1].version = "new".to_owned()), "\"new\": expected 2.14.6");
         one(check(&|_, r| r[2].sync_always = false), "server n3 acknowledges before");
+        one(
+            check(&|_, r| r[2].max_payload = 1024),
+            "server n3 takes messages of 1.0 kB at most (max_payload)",
+        );
+        assert!(check(&|_, r| r[2].max_payload = 0).is_empty());
+        one(
+            check(&|_, r| (r[2].disabled, r[2].sync_always) = (true, false)),
+            "n3 runs without JetStream",
+        );
         one(check(&|_, r| drop(r.remove(0))), "how server n1 syncs");
         one(check(&|_, r| r[0].deleted = Some(7)), "n1 has lost 7 messages");
         // What is trimmed, and what is let go of by age, goes at one server a little before it goes at another.
@@ -328,6 +395,34 @@ mod tests {
         one(check(&|b, _| b.config.storage = "memory".to_owned()), "storage memory: expected file");
         one(check(&|b, _| b.config.max_bytes = -1), "max_bytes -1");
         one(check(&|b, _| b.config.deny_delete = false), "deny_delete false: expected true");
+        one(check(&|b, _| b.config.max_msg_size = 300), "max_msg_size 300: expected -1");
+        let subjects = |subject: &str| {
+            check(&|bounds, _| {
+                bounds.epoch = Some(Epoch::from_bytes([1; 16]));
+                bounds.config.subjects = vec![subject.to_owned()];
+            })
+        };
+        let own = format!("rc.pbx.log.{}.*", Epoch::from_bytes([1; 16]));
+        assert!(subjects(&own).is_empty());
+        one(subjects("rc.pbx.log.*.*"), &format!("subjects rc.pbx.log.*.*: expected {own}"));
+        let more = |key: &str, value: serde_json::Value| {
+            check(&|b, _| drop(b.config.more.insert(key.to_owned(), value.clone())))
+        };
+        one(more("sealed", true.into()), "has sealed true: expected false");
+        one(more("no_ack", true.into()), "has no_ack true: expected false");
+        one(more("max_msgs_per_subject", 3.into()), "max_msgs_per_subject 3: expected -1");
+        one(
+            more("mirror", serde_json::json!({ "name": "x" })),
+            "mirror {\"name\":\"x\"}: expected",
+        );
+        assert!(more("sealed", false.into()).is_empty());
+        assert!(more("max_msgs_per_subject", (-1).into()).is_empty());
+        assert!(more("allow_msg_ttl", true.into()).is_empty());
+        // Nothing is lost by this one.
+        let (mut no_purge, reports) = (bounds(), reports());
+        no_purge.config.deny_purge = true;
+        let found = verify(&no_purge, &reports, false);
+        assert!(found.len() == 1 && !found[0].refuses(), "{found:?}");
         // One that has no replica is of no concern.
         assert!(check(&|_, r| r[3].sync_always = false).is_empty());
         assert!(verify(&bounds(), &[], true).is_empty());

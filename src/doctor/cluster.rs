@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::Finding;
 use crate::cluster::{
-    self, Bounds, ConnectError, Connection, Log, Monitors, Observed, Problem, ReplicaState,
-    ServerReport, Settings, message_bytes_for,
+    self, Bounds, ConnectError, Connection, Log, Monitors, Observed, OpenError, Problem,
+    ReplicaState, ServerReport, Settings, message_bytes_for,
 };
 use crate::config::{Cluster, Config};
 use crate::domain::{counted, exact_duration, show_size};
@@ -69,6 +69,14 @@ async fn examine(
     if let Some(connection) = &connection {
         let observed = cluster::observe(connection, monitors, cluster.unverified_sync).await;
         findings.extend(judge(config, cluster, &Log::stream_of(connection), &observed));
+        findings.extend(connection.denial().map(|says| {
+            let advice = "give cluster.user the permissions in nats.conf that a node needs";
+            Finding::error(
+                format!("cluster {}", cluster.name),
+                format!("a nats-server says: {says}"),
+                advice,
+            )
+        }));
     }
     findings
 }
@@ -133,6 +141,14 @@ pub(super) fn judge(
     let object = format!("log {stream}");
     let mut findings = Vec::new();
     match &observed.log {
+        Err(OpenError::Missing(_)) if observed.servers.applied_some().next().is_some() => {
+            let nodes: Vec<&str> = observed.servers.applied_some().collect();
+            findings.push(Finding::error(
+                &object,
+                cluster::log_is_gone(&nodes),
+                "start all nats-servers first: the log may be there again",
+            ));
+        }
         Err(error) => findings.push(Finding::error(
             &object,
             chain(error),
@@ -171,6 +187,12 @@ fn about_problem(object: &str, problem: &Problem) -> Finding {
     let advice = match problem {
         Problem::TooOld { .. } => {
             "install that release: one server after the other, and no node is without a log"
+        }
+        Problem::Disabled { .. } => {
+            "see its log; make room on the disk of its store_dir, and restart it: no other nats-server may fail before that"
+        }
+        Problem::SmallMessages { .. } => {
+            "write `max_payload: 4MB` into its nats.conf, and have it read that again (SIGHUP)"
         }
         Problem::NotSynced { .. } => {
             "write `sync_interval: always` into the section jetstream of its nats.conf, and restart it"

@@ -13,8 +13,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::{Node, Running};
 use crate::clock;
 use crate::cluster::{
-    Bounds, Epoch, Heartbeat, Hints, LeaderClock, Log, Peers, Problem, ServerReport, differing,
-    two_of_a_name, unlike, verify,
+    Bounds, Epoch, Heartbeat, Hints, LeaderClock, Log, Peers, Problem, Sameness, ServerReport,
+    differing, two_of_a_name, unlike, verify,
 };
 use crate::codec::MESSAGE_VERSION;
 use crate::domain::{Timestamp, counted};
@@ -50,8 +50,8 @@ pub(super) struct Health {
     pub bounds: Option<(Bounds, Instant)>,
     /// The servers said nothing of it when they were asked last: its leader may be gone.
     pub unanswered: bool,
-    /// The servers have another log, of this epoch, or of none that can be read.
-    pub other: Option<String>,
+    /// The servers have another log.
+    pub other: Option<Sameness>,
     /// What is wrong with the servers; none before they were looked at.
     pub problems: Option<Vec<Problem>>,
     /// Since when other nodes are heard.
@@ -249,8 +249,7 @@ impl Health {
 
     /// What the servers say of the log, and whether they can be trusted with it.
     pub fn judge(&mut self, own: Epoch, bounds: Bounds, unverified_sync: bool, now: Instant) {
-        let shown = |epoch: Option<Epoch>| epoch.map_or("none".to_owned(), |it| it.to_string());
-        self.other = (bounds.epoch != Some(own)).then(|| shown(bounds.epoch));
+        self.other = (bounds.epoch != Some(own)).then_some(Sameness::OtherEpoch(bounds.epoch));
         if self.other.is_some() {
             return;
         }
@@ -409,11 +408,12 @@ impl Node {
         let running = self.running();
         let running = running.as_ref();
         let kept = self.store.kept().count;
-        let differs = self.differs();
+        let (differs, state) = (self.differs(), self.state());
         let health = self.health.lock();
         let (clock, now) = (clock::now(), Instant::now());
         let mut beat = Heartbeat {
             differs,
+            state: state.word().to_owned(),
             node: self.name.to_string(),
             start: self.start.clone(),
             epoch: running.map(|running| running.life()).unwrap_or_default(),

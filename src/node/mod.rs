@@ -249,6 +249,7 @@ impl Node {
                 node.spawn("task that joins the log", join(node.clone()));
             }
         }
+        node.spawn("task that watches the connection", node.connection.clone().explain());
         node.spawn("task that looks for what the log has lost", give_back::watch(node.clone()));
         node.spawn("task of heartbeats", health::beat(node.clone()));
         node.spawn("task that looks at the servers", health::watch_servers(node.clone()));

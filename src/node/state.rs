@@ -150,8 +150,8 @@ impl Node {
             Following::Stopped(why) => return Some(State::Different(format!("{why}{more}"))),
             _ => {}
         }
-        let other = self.health.lock().other.clone();
-        other.map(|epoch| State::Different(format!("the log is one of epoch {epoch}{more}")))
+        let why = self.health.lock().other.clone().map(Stopped::Differs)?;
+        Some(State::Different(format!("{why}{more}")))
     }
 
     /// Says in the log what has changed.
@@ -209,7 +209,8 @@ impl Node {
         if silence > most && !self.hears_all_others() {
             let (seconds, most) = (silence.as_secs(), most.as_secs());
             return Err(format!(
-                "the leader of the log was heard last {seconds} s ago, more than {most} s (cluster.max_lag), and not all                  other nodes are heard: they may have gone on without this one"
+                "the leader of the log was heard last {seconds} s ago, more than {most} s (cluster.max_lag), and not all other \
+                 nodes are heard: they may have gone on without this one"
             ));
         }
         Ok(())
@@ -244,7 +245,13 @@ impl Node {
 
     /// What becomes of events for want of a quorum, as a word and a sentence; none where there is one.
     pub fn away(&self) -> Option<(&'static str, &'static str)> {
-        (self.state() == State::Away).then_some(match self.config.without_quorum {
+        if self.state() != State::Away {
+            return None;
+        }
+        Some(match self.config.without_quorum {
+            WithoutQuorum::Keep if self.events().is_err() => {
+                ("refusing", "the log takes nothing, and no events are kept on this machine")
+            }
             WithoutQuorum::Keep => {
                 ("kept", "the log has no quorum: events are kept on this machine and shown later")
             }

@@ -100,6 +100,12 @@ pub struct PeerFigures {
     pub kept: u64,
     /// It reads this log.
     pub same_log: bool,
+    /// As it said last; none where it was not heard, and of an earlier release.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// What is to be done there before it goes on; none where it does.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// How far its clock is ahead of this machine's; none where it was not heard lately.
     pub clock_skew_seconds: Option<f64>,
     /// It was heard since this node was started; else all but its name is not known.
@@ -144,6 +150,8 @@ impl Node {
             applied: beat.applied,
             kept: beat.kept,
             same_log: is_same(&beat.epoch),
+            state: Some(beat.state.clone()).filter(|state| !state.is_empty()),
+            trouble: beat.trouble(),
             clock_skew_seconds: ahead.get(beat.node.as_str()).map(|millis| seconds(*millis)),
             heard: true,
             seen_seconds: ago.as_secs_f64(),
@@ -154,6 +162,8 @@ impl Node {
             applied: 0,
             kept: 0,
             same_log: false,
+            state: None,
+            trouble: None,
             clock_skew_seconds: None,
             heard: false,
             seen_seconds: now.saturating_duration_since(health.since).as_secs_f64(),
@@ -211,6 +221,9 @@ impl Node {
             .problems
             .extend(waits.map(|why| format!("the next message of the log waits: {why}")));
         status.problems.extend(self.disagreements(now));
+        status.problems.extend(self.connection.refusal().filter(|_| !up));
+        let denied = self.connection.denial().filter(|_| up);
+        status.problems.extend(denied.map(|says| format!("a nats-server says: {says}")));
         let more = problems(&status, seconds(log_skew));
         status.problems.extend(more);
         status
@@ -318,6 +331,8 @@ fn problems(status: &NodeStatus, log_skew: f64) -> Vec<String> {
             problems.push(format!(
                 "node {name} {when}; `rollcall cluster forget {name}` where it is gone for good"
             ));
+        } else if let Some(trouble) = &node.trouble {
+            problems.push(trouble.clone());
         } else if node.heard && !node.same_log {
             problems.push(format!("node {name} reads another log"));
         }

@@ -296,7 +296,8 @@ impl From<io::Error> for Failure {
 }
 
 /// Why nothing is changed here by itself.
-const OF_A_CLUSTER: &str = "this is a node of a cluster, and changes by the cluster's log alone: start it                             (`rollcall serve`), or give the command on a node that runs";
+const OF_A_CLUSTER: &str = "this is a node of a cluster, and changes by the cluster's log alone: start it \
+                             (`rollcall serve`), or give the command on a node that runs";
 
 impl AdminRequest {
     /// It changes calls or settings.

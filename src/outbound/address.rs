@@ -1,7 +1,7 @@
 //! Where requests may go: base URLs, and networks of addresses.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -48,9 +48,20 @@ impl Base {
         self.secure
     }
 
-    /// Whether it is this machine.
-    pub fn is_loopback(&self) -> bool {
-        self.host.is_loopback()
+    /// Whether it is this machine, also by an address that others reach it by. Nothing is sent.
+    pub fn is_this_machine(&self) -> bool {
+        let TargetHost::Ip(ip) = self.host else { return self.host.is_loopback() };
+        if ip.is_loopback() {
+            return true;
+        }
+        // What would be sent there by this machine would come from that very address.
+        let any: IpAddr =
+            if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let from = UdpSocket::bind((any, 0)).and_then(|socket| {
+            socket.connect((ip, self.port))?;
+            socket.local_addr()
+        });
+        from.is_ok_and(|from| from.ip() == ip)
     }
 
     /// Whether others may read on the way what is sent there: it is another machine, and there is no TLS.
@@ -334,6 +345,21 @@ mod tests {
         for other in ["https://fs:80", "http://fs:81", "http://fs.example", "http://fss"] {
             assert!(!own.same_origin(&base(other)), "{other}");
         }
+    }
+
+    #[test]
+    fn this_machine_is_known_by_its_addresses() {
+        let is_here = |text: &str| text.parse::<Base>().unwrap().is_this_machine();
+        for here in ["http://127.0.0.1:8222", "http://127.1.2.3", "http://localhost:8222"] {
+            assert!(is_here(here), "{here}");
+        }
+        // An address of the machine's own network, where it has one.
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        if socket.connect(("192.0.2.1", 9)).is_ok() {
+            let own = socket.local_addr().unwrap().ip();
+            assert!(is_here(&format!("http://{own}:8222")), "{own}");
+        }
+        assert!(!is_here("http://192.0.2.1:8222") && !is_here("http://node2:8222"));
     }
 
     #[test]

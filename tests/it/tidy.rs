@@ -310,6 +310,23 @@ fn the_words_are_those_of_rust_and_telephony() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// What is left where a line of a text was joined to the next by hand.
+#[test]
+fn no_text_has_a_run_of_spaces_between_its_words() {
+    let mut found = Vec::new();
+    for (path, text) in sources("src") {
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in lines.filter(|line| line.contains('"')) {
+            let mut parts = line.trim().split("      ").filter(|part| !part.is_empty());
+            let words = parts.next().is_some_and(|part| part.ends_with(char::is_alphabetic));
+            if words && parts.next().is_some() {
+                found.push(format!("{}: {}", path.display(), line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 #[test]
 fn no_statement_takes_a_lock_twice() {
     // The first guard lives to the statement's end; a writer that came between waits for it, and the

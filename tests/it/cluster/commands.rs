@@ -229,6 +229,23 @@ async fn servers_that_are_away_or_let_nobody_in_are_named() {
         doctor.stdout.contains("error    cluster pbx: cannot read cluster.password_file"),
         "{doctor:?}"
     );
+    // What a user may not do is said, though the log can be read.
+    let made = Node::new(&servers, &monitors(&servers));
+    made.run_until(&["cluster", "create"], |printed| printed.code == Some(0)).await;
+    for n in 0..3 {
+        servers.kill(n);
+        let conf = std::fs::read_to_string(servers.conf(n)).unwrap();
+        let narrow = "password: pw, permissions: { subscribe: [\"_INBOX.>\"] }";
+        std::fs::write(servers.conf(n), conf.replace("password: pw", narrow)).unwrap();
+    }
+    (0..3).for_each(|n| servers.run(n));
+    let denied = |printed: &Printed| printed.stdout.contains("leader      n");
+    let status = made.run_until(&["cluster", "status"], denied).await;
+    let says =
+        "a nats-server says: nats: Permissions Violation for Subscription to \"rc.pbx.hint\"";
+    assert!(status.code == Some(1) && status.stdout.contains(says), "{status:?}");
+    let doctor = made.run(&["doctor"]);
+    assert!(doctor.stdout.contains(&format!("error    cluster pbx: {says}")), "{doctor:?}");
     for n in 0..3 {
         servers.kill(n);
     }
@@ -239,6 +256,8 @@ async fn servers_that_are_away_or_let_nobody_in_are_named() {
         away.stderr.contains("no server of cluster.servers has answered within 10 s"),
         "{away:?}"
     );
+    let all = servers.addresses().join(", ");
+    assert!(away.stderr.contains(&format!("{all}: IO error: Connection refused")), "{away:?}");
     // One that is by itself says so.
     let alone = Rollcall::down().run(&["cluster", "status"]);
     assert_eq!(alone.code, Some(2), "{alone:?}");

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use rollcall::cluster::{AppendError, Log, OpenError, ReadError, TrimError, verify};
 
-use super::nats::{self, EPOCH, Options, Servers, append, bounds, log_options, read_to, trim};
+use serde_json::{Value, json};
+
+use super::nats::{
+    self, EPOCH, Options, Servers, append, bounds, change_stream, log_options, read_to, trim,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_appended_is_read_in_its_order_until_it_is_trimmed() {
@@ -98,4 +102,52 @@ async fn servers_that_sync_now_and_then_are_refused_by_name() {
     assert!(problems.iter().all(rollcall::cluster::Problem::refuses));
     // An operator's word does not count against what a server says itself.
     assert_eq!(verify(&bounds, &servers.reports(&log).await, true).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_somebody_has_changed_is_named_with_what_was_changed() {
+    if !nats::here() {
+        return;
+    }
+    let servers = Servers::start(Options::default());
+    let (_connection, log) = servers.log().await;
+    let problems = async || {
+        let found = verify(&bounds(&log).await, &[], true);
+        found
+            .into_iter()
+            .map(|problem| (problem.to_string(), problem.refuses()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(problems().await, []);
+    let own = format!("rc.pbx.log.{EPOCH}.*");
+    for (changes, said) in [
+        (json!({ "no_ack": true }), "no_ack true: expected false".to_owned()),
+        (json!({ "max_msgs_per_subject": 3 }), "max_msgs_per_subject 3: expected -1".to_owned()),
+        (json!({ "max_msg_size": 300 }), "max_msg_size 300: expected -1".to_owned()),
+        (json!({ "discard": "new" }), "discard new: expected old".to_owned()),
+        (json!({ "subjects": ["rc.pbx.>"] }), format!("subjects rc.pbx.>: expected {own}")),
+        (
+            json!({ "subject_transform": { "src": own, "dest": "x" } }),
+            "has subject_transform {\"src\":\"".to_owned(),
+        ),
+    ] {
+        let before = change_stream(&servers, &changes).await;
+        let found = problems().await;
+        assert_eq!(found.len(), 1, "{changes}: {found:?}");
+        assert!(found[0].1 && found[0].0.contains(&said), "{changes}: {found:?}");
+        let keys = changes.as_object().unwrap().keys();
+        let undone = keys.map(|key| (key.clone(), before[key].clone()));
+        change_stream(&servers, &Value::Object(undone.collect())).await;
+        assert_eq!(problems().await, [], "{changes}");
+    }
+    // What cannot be undone comes last. The stream takes messages and gives them, and nothing is lost.
+    change_stream(&servers, &json!({ "deny_purge": true })).await;
+    let found = problems().await;
+    assert!(found.len() == 1 && !found[0].1 && found[0].0.contains("deny_purge true"), "{found:?}");
+    change_stream(&servers, &json!({ "sealed": true })).await;
+    let found = problems().await;
+    assert!(
+        found.iter().any(|(said, refuses)| *refuses && said.contains("sealed true")),
+        "{found:?}"
+    );
 }

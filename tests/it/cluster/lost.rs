@@ -16,7 +16,7 @@ use super::log_gaps::damage;
 use super::nats::trim;
 use super::node::with_log;
 use super::register::{History, Outcome, Position};
-use super::three::{MACHINES, Setup, Three};
+use super::three::{MACHINES, Setup, Three, create};
 use super::writers::Load;
 
 const WORKERS: usize = 6;
@@ -232,6 +232,19 @@ fn lose_all(three: &mut Three, load: &mut Load, behind: usize, is_forced: bool) 
         refused.stderr.contains("do it there").then_some(refused)
     });
     assert_eq!(refused.code, Some(1), "{refused:?}");
+    // A first log is for nobody: neither beside this node's data, nor from a machine that has none.
+    let config = &three.configs[behind];
+    let first =
+        three.nodes[behind].run(&["cluster", "create", "--config", config.to_str().unwrap()]);
+    assert!(first.stderr.contains("has applied a log up to message"), "{first:?}");
+    let first = create(&three.servers, config);
+    assert!(
+        first.stderr.contains("the log is gone that the nodes node1, node2, node3 have applied"),
+        "{first:?}"
+    );
+    let status =
+        three.nodes[behind].run(&["cluster", "status", "--config", config.to_str().unwrap()]);
+    assert!(status.stdout.contains("the log is gone that the nodes"), "{status:?}");
     let ready = three.targets.send(others[0], "GET", "/readyz", &[], "").unwrap();
     assert!(ready.body.contains("rollcall cluster create --again"), "{ready:?}");
     let (maker, force) = if is_forced { (behind, &["--force"][..]) } else { (others[0], &[][..]) };

@@ -70,6 +70,14 @@ fn a_node_that_was_silent_since_before_the_others_were_started_is_missed_until_i
     // It comes back all the same, and is missed again when it is gone.
     three.start_node(2);
     until_it_is(&three.nodes[2], "behind");
+    let told = "node node3 is behind: `rollcall status` there says why";
+    until("another node tells it", || {
+        let problems = figures(&three.nodes[1])["problems"].clone();
+        problems.as_array()?.iter().any(|one| one == told).then_some(())
+    });
+    let config = three.configs[0].to_str().unwrap();
+    let status = three.nodes[0].run(&["cluster", "status", "--config", config]);
+    assert!(status.code == Some(1) && status.stdout.contains(told), "{status:?}");
     three.kill_node(2);
     until("it was seen", || said_of(&three.nodes[1], "node3"));
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rollcall::cluster::{
     Bounds, Connection, Epoch, Log, LogOptions, Monitors, OpenError, ServerReport, Settings,
 };
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::super::harness::skip;
@@ -407,6 +408,32 @@ pub async fn trim(servers: &Servers, log: &Log, to: u64) {
 }
 
 /// Takes the log away.
+/// Changes the stream as somebody with the tools of NATS does. Returns what it was.
+pub async fn change_stream(servers: &Servers, changes: &Value) -> Value {
+    let options =
+        async_nats::ConnectOptions::with_user_and_password("rollcall".into(), "pw".into());
+    let client = options.connect(servers.addresses()[0].as_str()).await.unwrap();
+    let ask = async |verb: &str, what: &Value| {
+        let (mut said, subject) = (Value::Null, format!("$JS.API.STREAM.{verb}.RC_pbx"));
+        until("the stream is asked", async || {
+            let answer = client.request(subject.clone(), what.to_string().into()).await;
+            let Ok(answer) = answer else { return false };
+            said = serde_json::from_slice(&answer.payload).unwrap();
+            assert_eq!(said["error"], Value::Null, "{what}");
+            true
+        })
+        .await;
+        said["config"].clone()
+    };
+    let before = ask("INFO", &json!({})).await;
+    let mut after = before.clone();
+    for (key, value) in changes.as_object().unwrap() {
+        after[key] = value.clone();
+    }
+    ask("UPDATE", &after).await;
+    before
+}
+
 pub async fn remove(connection: &Connection, log: &Log) {
     until("the log is removed", async || {
         let is_gone = async || matches!(Log::open(connection).await, Err(OpenError::Missing(_)));

@@ -4,10 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use rollcall::cluster::{Connection, Epoch, Log};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::harness::{A1, Answer, Rollcall, event, sid, until};
-use super::nats::{bounds, log_options, remove, trim};
+use super::nats::{bounds, change_stream, log_options, remove, trim};
 use super::three::{Setup, Three, begun, create};
 
 /// What `status` says of a node.
@@ -343,7 +343,9 @@ fn a_node_says_how_it_is_to_people_and_to_what_watches_it() {
     assert_eq!((figures["epoch"].as_str().unwrap().len(), &figures["state"]), (32, &"live".into()));
     assert_eq!(figures["nodes"].as_array().unwrap().len(), 2);
     let text = three.nodes[1].status();
-    for part in ["node2 of pbx: live", "nats-server 2.1", "syncs each message", "node1: applied"] {
+    for part in
+        ["node2 of pbx: live", "nats-server 2.1", "syncs each message", "node1: live, applied"]
+    {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     let scrape = three.targets.send(1, "GET", "/metrics", &[], "").unwrap();
@@ -372,4 +374,49 @@ fn a_node_says_how_it_is_to_people_and_to_what_watches_it() {
         first.contains(&true).then_some(first)
     });
     assert_eq!(first, [true, false, false]);
+}
+
+#[test]
+fn why_a_node_is_kept_out_and_why_nothing_is_taken_is_said_where_somebody_looks() {
+    let Some(mut three) = Three::up(&Setup::default()) else { return };
+    // Nothing is taken, whatever is kept without a quorum.
+    let change = |changes: Value| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(change_stream(&three.servers, &changes));
+    };
+    change(json!({ "allow_direct": false }));
+    let refusing = until("it is away, and refuses", || {
+        let said = ready(&three.nodes[1], "").body;
+        said.contains("\"status\"").then_some(said).filter(|said| !said.contains("\"ok\""))
+    });
+    let events = until("events are refused", || {
+        let events = ready(&three.nodes[1], "?for=events");
+        (events.status == 503).then_some(events)
+    });
+    assert!(events.body.contains("allow_direct false: expected true"), "{events:?}");
+    let lists = ready(&three.nodes[1], "");
+    assert!(lists.body.contains("\"status\":\"refusing\""), "{refusing} {lists:?}");
+    change(json!({ "allow_direct": true }));
+
+    // The password is another one by now.
+    let password = three.dir().join("password");
+    three.nodes[0].stop();
+    fs::write(&password, "hunter2\n").unwrap();
+    three.start_node(0);
+    let why = "authorization violation; see cluster.user and cluster.password_file";
+    until("it says why", || {
+        let figures = figures(&three.nodes[0]);
+        let mut problems = figures["problems"].as_array()?.iter().filter_map(Value::as_str);
+        problems.any(|problem| problem.contains(why)).then_some(())
+    });
+    let log = three.nodes[0].log();
+    let said = log.lines().filter(|line| line.contains("there is no connection to a nats-server"));
+    assert_eq!(said.filter(|line| line.contains(why)).count(), 1, "{log}");
+    assert!(!log.contains("async_nats") && !log.contains("hunter2"), "{log}");
+    three.nodes[0].stop();
+    fs::write(&password, "pw\n").unwrap();
+    three.start_node(0);
+    until_it_is(&three.nodes[0], "live");
+    assert!(three.nodes[0].log().contains("connected to a nats-server"));
+    three.all_ready();
 }

@@ -10,6 +10,7 @@ const STATES = {
   away: ['warning', 'alert', 'no quorum of servers'],
   behind: ['failed', 'close', 'behind the log'],
   different: ['failed', 'close', 'not the log that was applied'],
+  'giving back': ['warning', 'alert', 'gives back what the log has lost'],
   stopped: ['failed', 'close', 'applies nothing more'],
 };
 
@@ -50,6 +51,7 @@ function Other({ node, behind: messages }) {
   if (!node.heard && node.seen_seconds <= SILENT) return html`<span class="muted">not heard yet</span>`;
   if (node.heard && !node.same_log) return html`<${Level} level="failed" icon="close">reads another log<//>`;
   if (node.seen_seconds > SILENT) return html`<${Level} level="warning" icon="alert">silent<//>`;
+  if (node.trouble) return html`<${Level} level="failed" icon="close">${STATES[node.state]?.[2] ?? node.state}<//>`;
   return behind(messages);
 }
 
