@@ -150,7 +150,7 @@ impl Node {
             Following::Stopped(why) => return Some(State::Different(format!("{why}{more}"))),
             _ => {}
         }
-        let why = self.health.lock().other.clone().map(Stopped::Differs)?;
+        let why = self.health.lock().other.map(Stopped::Differs)?;
         Some(State::Different(format!("{why}{more}")))
     }
 
