@@ -641,6 +641,27 @@ async function signedOutMeanwhile(t) {
   assert.equal(await page.evaluate(() => window.isBack), undefined, 'what was asked before counts no longer');
 }
 
+async function openAllDay(t) {
+  const page = await t.signedIn();
+  await page.clock.install();
+  // A page that has nothing else to ask for.
+  await page.goto(`${t.url}/console/calls/${A1}/${sid(FAMILY)}`);
+  await page.getByText('All fields').waitFor();
+  let asked = 0;
+  await page.route('**/console/api/session', async (route) => {
+    asked += 1;
+    if (asked < 3) await route.continue();
+    else await route.fulfill({ status: 401, body: '{"msg":"unauthorized"}', contentType: 'application/json' });
+  });
+  for (let n = 1; n < 3; n += 1) {
+    await page.clock.runFor(601_000);
+    await until(() => asked === n, 'the use of the session');
+  }
+  // A session that has ended meanwhile is told as one.
+  await page.clock.runFor(601_000);
+  await page.getByText('Your session is over').waitFor();
+}
+
 async function namesOfObjects(t) {
   const page = await t.signedIn({ at: `/console/calls/${A1}/${sid(20_103)}` });
   await page.getByText('All fields').waitFor();
@@ -671,6 +692,7 @@ export const tests = [
   ['who signs in in another window is told apart at the next answer', otherTokenUnseen],
   ['an older answer signs nobody in', signedOutMeanwhile],
   ['a token for lists is shown lists', onlyLists],
+  ['an open page uses its session', openAllDay],
   ['what comes from calls is text', hostile],
   ['fields may be named as those of every object', namesOfObjects],
   ['pages are accessible', accessible],

@@ -16,6 +16,8 @@ const PAGES = {
   statistics: () => import('./pages/statistics.js').then((module) => module.Statistics),
   operation: () => import('./pages/operation.js').then((module) => module.Operation),
 };
+// How often a page asks for its session, in milliseconds, where that may be idle for longer.
+const USED_EVERY = 600_000;
 const TITLES = { live: 'Live', history: 'History', calls: 'Call', statistics: 'Statistics', operation: 'Operation' };
 
 /** The present URL, and what changes it. */
@@ -97,8 +99,19 @@ function useSession() {
       if (error.status !== 401) return;
       found = null;
     }
-    if (own === turn.current) setSession(found);
+    if (own !== turn.current) return;
+    setSession((before) => {
+      if (before && !found) setOver(true);
+      return found;
+    });
   }, []);
+  // An open page uses its session, whether it asks for anything else or not.
+  const every = session ? Math.min(USED_EVERY, session.idle_seconds * 300) : undefined;
+  useEffect(() => {
+    if (!every) return undefined;
+    const timer = setInterval(() => !document.hidden && ask(), every);
+    return () => clearInterval(timer);
+  }, [every]);
   useEffect(() => {
     ask();
     const seen = () => !document.hidden && ask();
