@@ -49,6 +49,8 @@ fn kind(c: char) -> Kind {
     if c.is_ascii() {
         return match c {
             '0'..='9' => Kind::Digit,
+            // A purge knows it as the end of a number, as it stands in names of files.
+            '_' => Kind::Gap,
             c if is_gap(c) => Kind::Gap,
             _ => Kind::Other,
         };
@@ -200,6 +202,8 @@ mod tests {
             ("15551234567", "1555***67"),
             ("+1 (555) 123-4567", "+1555***67"),
             ("0049 30 1234567", "0049***67"),
+            ("1_555_123_4567", "1555***67"),
+            ("rec_20261130_15551234567.wav", "rec_2026***67.wav"),
             ("12345", "***45"),
             ("123456", "***56"),
             ("1234567", "1***67"),
