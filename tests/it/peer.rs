@@ -29,6 +29,8 @@ pub struct Received {
     pub body: Vec<u8>,
     /// When its last byte was read, in milliseconds since 1970.
     pub at: i64,
+    /// The answer is that it was taken.
+    pub accepted: bool,
 }
 
 impl Received {
@@ -77,6 +79,18 @@ impl Answering {
             )
             .into_bytes(),
         )
+    }
+
+    /// Whether it is the whole head of an answer with a status of 2xx.
+    fn accepts(&self) -> bool {
+        match self {
+            Self::Sends(bytes) | Self::SendsAndCloses(bytes) => {
+                bytes.starts_with(b"HTTP/1.1 2") && bytes.windows(4).any(|end| end == b"\r\n\r\n")
+            }
+            Self::Endless => true,
+            Self::After(_, then) => then.accepts(),
+            Self::Echoes(_) | Self::Hangs | Self::Closes | Self::Resets => false,
+        }
     }
 }
 
@@ -247,7 +261,7 @@ fn serve(
 /// Reads requests and answers them, one after the other.
 fn exchange(stream: impl Read + Write, socket: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
-    while let Some(received) = read(&mut stream)? {
+    while let Some(mut received) = read(&mut stream)? {
         if shared.ends.load(Ordering::SeqCst) {
             break;
         }
@@ -255,6 +269,7 @@ fn exchange(stream: impl Read + Write, socket: &TcpStream, shared: &Shared) -> s
         let now = shared.open.fetch_add(1, Ordering::SeqCst) + 1;
         shared.most.fetch_max(now, Ordering::SeqCst);
         let answering = answer(&received);
+        received.accepted = answering.accepts();
         shared.received.lock().unwrap().push(received);
         shared.arrived.notify_all();
         // A client that has its answer may send the next request at once.
@@ -341,7 +356,7 @@ fn read(stream: &mut BufReader<impl Read>) -> std::io::Result<Option<Received>> 
     let mut body = vec![0; length.map_or(0, |(_, length)| length.parse().unwrap())];
     stream.read_exact(&mut body)?;
     let at = jiff::Timestamp::now().as_millisecond();
-    Ok(Some(Received { method, url, headers, body, at }))
+    Ok(Some(Received { method, url, headers, body, at, accepted: false }))
 }
 
 /// An authority in a file of this directory, and what a server for `localhost` has of it.
