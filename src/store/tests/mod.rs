@@ -215,6 +215,11 @@ fn crash_image(store: &Store, to: &Path) {
     let dir = &store.shared.options.data_dir;
     let index = index_dir(dir);
     copy_dir(&index, &to.join(index.file_name().unwrap()));
+    image_without_index(dir, to);
+}
+
+/// The same where the index is lost.
+fn image_without_index(dir: &Path, to: &Path) {
     for name in ["LOCK", "FORMAT", "CURRENT"] {
         fs::copy(dir.join(name), to.join(name)).unwrap();
     }

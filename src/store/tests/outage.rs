@@ -286,10 +286,7 @@ fn an_index_that_is_back_is_asked_only_of_what_the_journal_has_nothing_newer_of(
         submit(&store, vec![of(1, CallStatus::Completed), of(6, CallStatus::Completed)]).unwrap();
         submit(&store, vec![of(3, CallStatus::Completed), of(4, CallStatus::Ringing)]).unwrap();
         submit(&store, vec![of(5, CallStatus::Busy)]).unwrap();
-        for name in ["LOCK", "FORMAT", "CURRENT"] {
-            fs::copy(away.path().join(name), back.path().join(name)).unwrap();
-        }
-        copy_dir(&away.path().join("journal"), &back.path().join("journal"));
+        image_without_index(away.path(), back.path());
     }
     copy_dir(&aside, &back.path().join(index.file_name().unwrap()));
     let store = open(options(back.path()));

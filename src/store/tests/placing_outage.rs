@@ -98,14 +98,11 @@ fn after(steps: &[Step]) -> Vec<Call> {
                     mended(&store);
                 }
                 Crash | Loss => {
-                    for name in ["LOCK", "FORMAT", "CURRENT"] {
-                        fs::copy(dir.path().join(name), next.path().join(name)).unwrap();
-                    }
-                    copy_dir(&dir.path().join("journal"), &next.path().join("journal"));
-                    let index = index_dir(dir.path());
-                    lost = *step == Loss || !index.is_dir();
-                    if !lost {
-                        copy_dir(&index, &next.path().join(index.file_name().unwrap()));
+                    lost = *step == Loss || !index_dir(dir.path()).is_dir();
+                    if lost {
+                        image_without_index(dir.path(), next.path());
+                    } else {
+                        crash_image(&store, next.path());
                     }
                 }
                 Place | Wake | Away => {}
