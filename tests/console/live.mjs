@@ -194,15 +194,21 @@ async function holdsStill(t) {
   assert.equal((await order(page))[0], c.sid);
 }
 
-async function endedStand(t) {
-  const [a, b, c] = [call(), call(), call()];
+/** A page whose clock goes on only while `step` waits for something. */
+async function withClock(t) {
   const page = await t.page();
   await page.clock.install();
   await signInOn(t, page);
-  const step = async (look, what) => until(async () => {
+  const step = (look, what) => until(async () => {
     await page.clock.runFor(300);
     return look();
   }, what);
+  return { page, step };
+}
+
+async function endedStand(t) {
+  const [a, b, c] = [call(), call(), call()];
+  const { page, step } = await withClock(t);
   for (const one of [a, b, c]) await t.events([one.event('in-progress')]);
   await step(() => row(page, c).isVisible(), 'the calls');
   const before = await order(page);
@@ -389,13 +395,7 @@ async function listBehindTheFeed(t) {
   const [a, b] = [call(), call()];
   await t.events([a.event('in-progress')]);
   const witness = await t.signedIn();
-  const page = await t.page();
-  await page.clock.install();
-  await signInOn(t, page);
-  const step = async (look, what) => until(async () => {
-    await page.clock.runFor(300);
-    return look();
-  }, what);
+  const { page, step } = await withClock(t);
   await step(() => row(page, a).isVisible(), 'the call');
   const see = (hidden) => page.evaluate((is) => {
     Object.defineProperty(document, 'hidden', { value: is, configurable: true });
